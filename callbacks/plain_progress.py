@@ -1,0 +1,45 @@
+"""Progress for a pipe or a log file: one line an epoch."""
+
+import time
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class PlainProgress(ProgressBar):
+    """Prints ``epoch 2/5  train/loss 0.1012  val/acc 0.9734  8.1 s`` after every epoch.
+
+    A progress bar redraws its line with control characters, which a file keeps.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._began = 0.0
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def print(self, *args: object, **kwargs: object) -> None:
+        if self._enabled:
+            print(*args, flush=True)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        self._began = time.perf_counter()
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name in ("train/loss", "val/loss", "val/acc")
+        }
+        values = "  ".join(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))
+        seconds = time.perf_counter() - self._began
+        self.print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}  {seconds:.1f} s"
+        )

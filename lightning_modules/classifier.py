@@ -1,0 +1,81 @@
+"""What every image classifier shares: loss, metrics and optimiser."""
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ImageClassifier(pl.LightningModule):
+    """Cross-entropy training of ``self.net``, which a subclass builds.
+
+    ``forward`` gives logits (B, num_classes); ``predict_step`` gives probabilities.
+
+    Logs ``train/loss`` every ``log_every_n_steps``; ``val/loss``, ``val/acc``, ``test/loss``,
+    ``test/acc`` and ``test/acc_<class>`` an epoch. After a test ``confusion`` holds counts with
+    rows for the truth and columns for the prediction.
+    """
+
+    net: nn.Module
+
+    def __init__(self, num_classes: int, lr: float) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.lr = lr
+        self.example_input_array = torch.zeros(1, 1, 28, 28)
+        self.val_acc = MulticlassAccuracy(num_classes, average="micro")
+        self.test_acc = MulticlassAccuracy(num_classes, average="micro")
+        self.test_class_acc = MulticlassAccuracy(num_classes, average=None)
+        self.confusion = MulticlassConfusionMatrix(num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels)
+        training = stage == "train"
+        self.log(
+            f"{stage}/loss",
+            loss,
+            on_step=training,
+            on_epoch=not training,
+            sync_dist=not training,
+            batch_size=len(labels),
+        )
+        return loss, logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._step(batch, "train")[0]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        _, logits = self._step(batch, "val")
+        self.val_acc(logits, batch[1])
+        self.log("val/acc", self.val_acc)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Probabilities (B, num_classes), for callbacks that draw them."""
+        _, logits = self._step(batch, "test")
+        for metric in (self.test_acc, self.test_class_acc, self.confusion):
+            metric.update(logits, batch[1])
+        self.log("test/acc", self.test_acc)
+        return logits.softmax(dim=1)
+
+    def on_test_epoch_start(self) -> None:
+        self.test_class_acc.reset()
+        self.confusion.reset()
+
+    def on_test_epoch_end(self) -> None:
+        accuracies = self.test_class_acc.compute()
+        self.log_dict({f"test/acc_{digit}": acc for digit, acc in enumerate(accuracies)})
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Probabilities (B, num_classes)."""
+        return self(batch[0]).softmax(dim=1)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)

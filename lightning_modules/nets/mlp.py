@@ -1,0 +1,24 @@
+"""A multi-layer perceptron."""
+
+import itertools
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class MLP(nn.Sequential):
+    """Linear layers with ReLU between them; the input is flattened first.
+
+    Args:
+        sizes: widths from input to output: ``[784, 128, 64, 10]`` has 109,386 parameters.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inputs, outputs in itertools.pairwise(sizes):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        super().__init__(*layers[:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, sizes[-1]) of inputs whose other dimensions multiply to sizes[0]."""
+        return super().forward(x)

@@ -1,0 +1,85 @@
+"""The ``gpu-learning`` command: finds the subcommand and reports what went wrong in one sentence.
+
+Nothing heavy is imported before the subcommand is known.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+# name: (module with main(argv) -> exit code, help)
+COMMANDS = {
+    "fit": ("scripts.train", "train a model: fit -c configs/mnist_cnn.yaml"),
+    "validate": ("scripts.train", "score a checkpoint on the validation split"),
+    "test": ("scripts.train", "score a checkpoint on the test split"),
+    "predict": ("scripts.train", "run a checkpoint's predict_step over the test split"),
+    "demo": ("scripts.demo", "train, test and show a digit classifier, no download needed"),
+    "doctor": ("scripts.doctor", "what works on this machine, and what to do about the rest"),
+    "bench": ("scripts.bench", "measure the figures of docs/benchmarks.md"),
+}
+
+DEBUG = "GPU_LEARNING_DEBUG"
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    return (
+        "usage: gpu-learning COMMAND [OPTIONS]\n\n"
+        "Learn GPU programming with PyTorch Lightning.\n\n"
+        f"commands:\n{rows}\n\n"
+        "gpu-learning COMMAND --help says more. Exit codes: 0 done, 1 failed, 2 wrong usage.\n"
+        f"{DEBUG}=1 shows the traceback of a failure."
+    )
+
+
+def _expected_errors() -> tuple[type[BaseException], ...]:
+    """Errors that are a user's to mend; everything else keeps its traceback."""
+    errors: list[type[BaseException]] = [ValueError, OSError]
+    # Only what the command imported can have raised one of its exceptions.
+    if module := sys.modules.get("lightning.fabric.utilities.exceptions"):
+        errors.append(module.MisconfigurationException)
+    return tuple(errors)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand.
+
+    Args:
+        argv: arguments without the program's name; ``sys.argv[1:]`` if None.
+
+    Returns:
+        The exit code: 0 done, 1 failed with a sentence on standard error, 2 wrong usage.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage(), file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"gpu-learning {version('gpu-learning')}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; gpu-learning --help lists them"
+        print(f"gpu-learning: there is no command {name!r}{hint}", file=sys.stderr)
+        return 2
+    try:
+        return importlib.import_module(COMMANDS[name][0]).main(arguments)
+    except KeyboardInterrupt:
+        print("gpu-learning: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get(DEBUG) or not isinstance(error, _expected_errors()):
+            raise
+        print(f"gpu-learning: error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""An argument parser that answers a mistake in one sentence, with the nearest name that exists."""
+
+import re
+import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib import import_module
+from typing import NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+# Lines of jsonargparse's report that frame the reason without being it.
+_FRAME = (
+    "Does not validate",
+    "Errors",
+    "Expected a <class 'NoneType'>",
+    "Given value",
+    "Parser key",
+    "Problem with",
+    "Subtypes",
+)
+
+
+class OneSentenceParser(LightningArgumentParser):
+    """LightningArgumentParser without the page of usage that jsonargparse puts before an error."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        parser = getattr(ex, "subcommand_parser", None) or self
+        options = [action.dest for action in parser._actions]
+        print(f"gpu-learning: error: {explain(message, options)}", file=sys.stderr)
+        self.exit(2)
+
+
+def explain(message: str, options: Iterable[str] = ()) -> str:
+    """One sentence for jsonargparse's ``message``; names like the wrong one are suggested.
+
+    Args:
+        message: what jsonargparse says, on one or many lines.
+        options: dotted names that the parser knows.
+    """
+    if match := re.search(r"Option '([^']+)' is not accepted", message):
+        return f"option '{match[1]}' is not accepted{_suggest(match[1], options)}"
+    if match := re.search(
+        r"(?:does not accept option '|[Uu]nrecognized arguments: -*)([^\s=']+)", message
+    ):
+        # 'modle.class_path' is a mistake in its first part, 'trainer.max_epoch' in a later one.
+        wrong, known = match[1], list(options)
+        first = wrong.split(".")[0]
+        if not any(name == first or name.startswith(f"{first}.") for name in known):
+            wrong, known = first, [name for name in known if "." not in name]
+        return f"there is no option '{wrong}'{_suggest(wrong, known)}"
+    if match := re.search(r"module '([^']+)' has no attribute '([^']+)'", message):
+        names = [name for name in dir(import_module(match[1])) if not name.startswith("_")]
+        return f"{match[1]} has no '{match[2]}'{_suggest(match[2], names)}"
+    lines = [line.strip(" -") for line in message.splitlines()]
+    telling = [line for line in lines if line and not line.startswith(_FRAME)]
+    keys = re.findall(r'^\s*(?:- )?Parser key "([^"]+)"', message, flags=re.MULTILINE)
+    where = f"{'.'.join(dict.fromkeys(keys))}: " if keys else ""
+    return where + "; ".join(dict.fromkeys(telling or lines))
+
+
+def _suggest(wrong: str, names: Iterable[str]) -> str:
+    names = [name for name in dict.fromkeys(names) if name not in ("help", "config")]
+    if near := get_close_matches(wrong, names, n=1):
+        return f"; did you mean '{near[0]}'?"
+    if 0 < len(names) <= 16:
+        return f"; it takes {', '.join(names)}"
+    return "; --help lists what there is"

@@ -1,0 +1,195 @@
+"""``gpu-learning fit | validate | test | predict``: LightningCLI over the project's classes."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+
+from callbacks import PlainProgress
+from scripts.parser import OneSentenceParser
+
+BASE_CONFIG = Path(__file__).parents[1] / "configs" / "trainer.yaml"
+
+
+class SaveFitConfig(SaveConfigCallback):
+    """Keeps ``config.yaml`` beside the checkpoints of a fit; a test of the run leaves it alone."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit" and trainer.loggers:
+            super().setup(trainer, pl_module, stage)
+
+
+class TrainCLI(LightningCLI):
+    """LightningCLI with ``configs/trainer.yaml`` underneath and checkpoints that can be named.
+
+    ``--ckpt_path last`` and ``--ckpt_path best`` mean the newest such file of the experiment; all
+    but ``fit`` take ``best`` where none is given. With a checkpoint of the experiment's own log
+    folder, the command goes on logging into that run.
+
+    Args:
+        args: subcommand and options, as they would be typed.
+        run: with false the objects are built and nothing is run; ``cli.trainer``, ``cli.model``
+            and ``cli.datamodule`` are yours.
+
+    Raises:
+        ValueError: a checkpoint that is not there, cannot be read or is of another model; an
+            ``lr_scheduler`` that nothing would use.
+    """
+
+    def __init__(self, args: Sequence[str], run: bool = True) -> None:
+        self._name = args[0]
+        self._run = run
+        super().__init__(
+            pl.LightningModule,
+            pl.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            parser_class=OneSentenceParser,
+            save_config_callback=SaveFitConfig,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={self._name: {"default_config_files": [str(BASE_CONFIG)]}},
+            args=list(args),
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Only the one asked for: building a parser takes a second."""
+        return {self._name: LightningCLI.subcommands()[self._name]}
+
+    def parse_arguments(self, parser: OneSentenceParser, args: list[str]) -> None:  # type: ignore[override]
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        config = self.config[self._name]
+        # Scoring the random weights that a model starts with is never what was meant.
+        path = config.ckpt_path or (None if self._name == "fit" else "best")
+        if path is None:
+            return
+        if path in ("last", "best"):
+            path = _newest_checkpoint(_run_folder(config), path)
+            config["ckpt_path"] = str(path)
+        _check_checkpoint(Path(path), config.model.class_path)
+        before = dict(config.model.get("init_args") or {})
+        super()._parse_ckpt_path()
+        after = self.config[self._name].model.get("init_args") or {}
+        for name, value in before.items():
+            if name in after and after[name] != value:
+                print(
+                    f"gpu-learning: {name}={after[name]} comes from the checkpoint; "
+                    f"the {value} asked for is not used",
+                    file=sys.stderr,
+                )
+        self._log_into_run(Path(path))
+
+    def _log_into_run(self, checkpoint: Path) -> None:
+        config = self.config[self._name]
+        run = checkpoint.resolve().parents[1]
+        logger = config.trainer.logger
+        if not hasattr(logger, "init_args") or run.parent != _run_folder(config).resolve():
+            return
+        if logger.init_args.get("version") is None:
+            logger.init_args["version"] = run.name
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self._name]
+        if config.get("lr_scheduler") and not config.get("optimizer"):
+            raise ValueError(
+                "--lr_scheduler has no effect without --optimizer; add for example "
+                "--optimizer torch.optim.Adam"
+            )
+        trainer = config.trainer
+        if trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+            raise ValueError(
+                f"accelerator={trainer.accelerator} needs a CUDA GPU and torch sees none; "
+                "gpu-learning doctor says why, --trainer.accelerator cpu trains without"
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        trainer = self.config_init[self._name].trainer
+        callbacks = trainer.callbacks or []
+        has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        if trainer.enable_progress_bar is not False and not has_bar:
+            bar = RichProgressBar(refresh_rate=10) if sys.stdout.isatty() else PlainProgress()
+            trainer.callbacks = [*callbacks, bar]
+        return super().instantiate_trainer(**kwargs)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if not self._run:
+            return
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            raise ValueError(
+                f"{self.config[subcommand].ckpt_path} does not fit this model: "
+                f"{' '.join(str(error).split())}"
+            ) from error
+
+
+def _run_folder(config: Any) -> Path:
+    """Folder of the experiment's runs, ``logs/<name>``."""
+    logger = config.trainer.logger
+    if not hasattr(logger, "init_args"):
+        raise ValueError(
+            "--ckpt_path last and best are looked up in the logger's folder, and the logger is "
+            "off; give the file's path instead"
+        )
+    return Path(logger.init_args.save_dir) / logger.init_args.name
+
+
+def _newest_checkpoint(folder: Path, name: str) -> Path:
+    found = sorted(folder.glob(f"*/checkpoints/{name}.ckpt"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise ValueError(
+            f"there is no {name}.ckpt under {folder}; train first (gpu-learning fit), or leave "
+            "--ckpt_path out to start anew"
+        )
+    return found[-1]
+
+
+def _check_checkpoint(path: Path, class_path: str) -> None:
+    if path.is_dir():  # sharded, as FSDP writes them
+        return
+    if not path.is_file():
+        raise ValueError(f"the checkpoint {path} does not exist")
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+        made_by = checkpoint["hyper_parameters"].get("_class_path", class_path)
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint of this project "
+            f"({type(error).__name__}); it is damaged or something else. "
+            "Take another one, or train anew"
+        ) from error
+    if made_by.rsplit(".", 1)[-1] != class_path.rsplit(".", 1)[-1]:
+        raise ValueError(
+            f"{path} is a checkpoint of {made_by}, this configuration builds {class_path}; use the "
+            "configuration it was trained with"
+        )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one of LightningCLI's subcommands; ``argv`` begins with its name."""
+    quiet()
+    TrainCLI(argv)
+    return 0
+
+
+def quiet() -> None:
+    """Hides what Lightning and torch say to developers of theirs, not to users of this project."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: not record.getMessage().startswith(("💡 Tip", "TPU available"))
+    )
+    for message in (
+        # TensorBoard's graph page is made by torch.jit.trace; there is no other way yet.
+        r"`torch\.jit\.trace(_method)?` is deprecated",
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    ):
+        warnings.filterwarnings("ignore", message=message)
