@@ -51,21 +51,23 @@ class LRSchedulerCallback(LearningRateLog, ABC):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._refuse_second(trainer, pl_module)
-        self.total = self._count(trainer) if self.needs_total else 0
+        # Counting the steps sets up the loaders, and Lightning restores no loader that is set up:
+        # a resumed run takes the number from the checkpoint and compares it when all is restored.
+        state, self._restored = self._restored, None
+        self.total = state["total"] if state else self._count(trainer)
         self.scheduler = self.build(trainer.optimizers[0], self.total)
-        if self._restored is not None:
-            if self._restored["total"] != self.total:
-                raise ValueError(
-                    f"the checkpoint's {self._name} ends after {self._restored['total']} "
-                    f"{self.interval}s, this run after {self.total}; resume with the max_epochs, "
-                    "max_steps and batch size that it was started with"
-                )
-            self.scheduler.load_state_dict(self._restored["scheduler"])
-            self._restored = None
+        if state:
+            self.scheduler.load_state_dict(state["scheduler"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._steps = trainer.global_step
+        if (total := self._count(trainer)) != self.total:
+            raise ValueError(
+                f"the checkpoint's {self._name} ends after {self.total} {self.interval}s, this run "
+                f"after {total}; resume with the max_epochs, max_steps and batch size that it was "
+                "started with"
+            )
 
     def on_train_batch_end(
         self,
@@ -130,6 +132,8 @@ class LRSchedulerCallback(LearningRateLog, ABC):
             )
 
     def _count(self, trainer: pl.Trainer) -> int:
+        if not self.needs_total:
+            return 0
         steps = trainer.estimated_stepping_batches
         total = steps if self.interval == "step" else trainer.max_epochs
         if total is None or not 0 < total < float("inf"):

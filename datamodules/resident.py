@@ -60,6 +60,9 @@ class ResidentLoader:
         self._epoch = -1
         self._position = 0
         self._resume = False
+        # Lightning tells the number of the epoch to the sampler of a loader.
+        self.sampler = self
+        self.batch_sampler = None
 
     def __len__(self) -> int:
         """Batches an epoch, the same in every process."""
@@ -94,6 +97,11 @@ class ResidentLoader:
         for rows in self._mine(self._epoch)[self._position :]:
             self._position += 1
             yield tuple(tensor.index_select(0, rows) for tensor in self.tensors)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next iteration is of this epoch: Lightning restores no loader between two epochs."""
+        if not self._resume:
+            self._epoch = epoch - 1
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iteration stands: the epoch begun last and the batches given of it."""
