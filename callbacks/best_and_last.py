@@ -17,6 +17,8 @@ class BestAndLast(ModelCheckpoint):
     Args:
         monitor: validation metric that decides what is best.
         mode: ``max`` or ``min``.
+        every_n_epochs: epochs between two looks at ``monitor``; a run whose epochs take a
+            millisecond would otherwise do nothing but write.
         every_n_steps: optimiser steps between two writes of ``last.ckpt``, 0 for epochs only.
 
     Example::
@@ -27,13 +29,18 @@ class BestAndLast(ModelCheckpoint):
     """
 
     def __init__(
-        self, monitor: str = "val/acc", mode: str = "max", every_n_steps: int = 500
+        self,
+        monitor: str = "val/acc",
+        mode: str = "max",
+        every_n_steps: int = 500,
+        every_n_epochs: int = 1,
     ) -> None:
         super().__init__(
             filename="best",
             monitor=monitor,
             mode=mode,
             save_last=True,
+            every_n_epochs=every_n_epochs,
             enable_version_counter=False,
         )
         self.every_n_steps = every_n_steps
