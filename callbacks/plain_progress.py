@@ -47,6 +47,4 @@ class PlainProgress(ProgressBar):
         }
         values = "  ".join(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))
         seconds = time.perf_counter() - self._began
-        self.print(
-            f"epoch {epoch}/{trainer.max_epochs}  {values}  {seconds:.1f} s"
-        )
+        self.print(f"epoch {epoch}/{trainer.max_epochs}  {values}  {seconds:.1f} s")

@@ -36,7 +36,7 @@ class TransferLearner(ImageClassifier):
 
     def __init__(
         self,
-        backbone: str = "logs/mnist_cnn/version_0/checkpoints/best.ckpt",
+        backbone: str = "logs/mnist_cnn_backbone/version_0/checkpoints/best.ckpt",
         num_classes: int = 5,
         unfreeze_after: int | None = None,
         channels: tuple[int, int] = (8, 16),
@@ -69,7 +69,7 @@ class TransferLearner(ImageClassifier):
         if not path.is_file():
             raise ValueError(
                 f"there is no backbone {path}; train one with gpu-learning fit -c "
-                "configs/mnist_cnn.yaml and name its checkpoint with --model.init_args.backbone"
+                "configs/mnist_cnn_backbone.yaml and name its checkpoint with --model.init_args.backbone"
             )
         self.backbone_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
@@ -85,7 +85,7 @@ class TransferLearner(ImageClassifier):
                 f"{path} is no checkpoint of an MNISTCNN with channels "
                 f"{tuple(self.hparams['channels'])} and hidden {self.hparams['hidden']} "
                 f"({' '.join(str(error).split())[:200] or type(error).__name__}); train one with "
-                "gpu-learning fit -c configs/mnist_cnn.yaml, or give the widths it was trained with"
+                "gpu-learning fit -c configs/mnist_cnn_backbone.yaml, or give the widths it was trained with"
             ) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
