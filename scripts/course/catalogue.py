@@ -126,9 +126,7 @@ def show(value: Any) -> str:
         return f"[{', '.join(map(show, value))}]"
     if isinstance(value, int):
         return f"{value:,}"
-    if value == round(value) and abs(value) < 1e6:
-        return f"{value:,.0f}"
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
+    return f"{value:.4g}"
 
 
 def _near(value: Any, expected: Any, within: float) -> bool:

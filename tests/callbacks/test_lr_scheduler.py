@@ -1,6 +1,7 @@
 """The learning-rate callbacks: the values of torch's schedulers, one owner, exact resume."""
 
 import csv
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_one_cycle_peaks_at_the_modules_rate(tmp_path: Path) -> None:
 def test_warmup_cosine(tmp_path: Path) -> None:
     rates = fit(tmp_path, WarmupCosine(warmup_steps=4, min_ratio=0.1)).rates
     assert rates[:5] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
-    assert all(a > b for a, b in zip(rates[4:], rates[5:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[4:]))
     assert 0.01 < rates[-1] < 0.012
 
 
@@ -205,7 +206,7 @@ def test_refuses_a_scheduler_from_configure_optimizers(tmp_path: Path) -> None:
 
 
 def test_refuses_a_second_callback(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="StepLR and OneCycle .* remove all but one"):
+    with pytest.raises(ValueError, match=r"StepLR and OneCycle .* remove all but one"):
         fit(tmp_path, StepLR(2), OneCycle())
 
 
@@ -243,7 +244,7 @@ def test_bad_arguments(make: Any, message: str) -> None:
 def test_bad_runs(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="warm-up of 20 steps does not fit into a run of 20"):
         fit(tmp_path, WarmupCosine(warmup_steps=STEPS))
-    with pytest.raises(ValueError, match="watches val/acc, .*; it logs val/loss"):
+    with pytest.raises(ValueError, match=r"watches val/acc, .*; it logs val/loss"):
         fit(tmp_path, ReduceLROnPlateau(monitor="val/acc"))
     with pytest.raises(ValueError, match=r"this one has no end; set --trainer\.max_steps"):
         fit(tmp_path, CosineAnnealing(), max_epochs=-1)
