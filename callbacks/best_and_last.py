@@ -39,6 +39,7 @@ class BestAndLast(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.every_n_steps = every_n_steps
+        self._written = 0
 
     @property
     def state_key(self) -> str:
@@ -47,6 +48,7 @@ class BestAndLast(ModelCheckpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        self._written = trainer.global_step
         if not sum(trainer.num_val_batches):
             self.monitor = None
 
@@ -58,7 +60,9 @@ class BestAndLast(ModelCheckpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+        # A batch may hold several optimiser steps, so the due one is passed rather than met.
+        step = trainer.global_step
+        if self.every_n_steps and step // self.every_n_steps > self._written // self.every_n_steps:
             self._write_last(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -75,5 +79,6 @@ class BestAndLast(ModelCheckpoint):
         self._write_last(trainer)
 
     def _write_last(self, trainer: pl.Trainer) -> None:
+        self._written = trainer.global_step
         if not trainer.fast_dev_run:
             trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")
