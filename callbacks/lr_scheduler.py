@@ -40,6 +40,7 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         self.scheduler: LRScheduler | None = None
         self.total = 0
         self._steps = 0
+        self._groups = 0
         self._restored: dict[str, Any] | None = None
 
     @abstractmethod
@@ -55,6 +56,7 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         # a resumed run takes the number from the checkpoint and compares it when all is restored.
         state, self._restored = self._restored, None
         self.total = state["total"] if state else self._count(trainer)
+        self._groups = len(trainer.optimizers[0].param_groups)
         self.scheduler = self.build(trainer.optimizers[0], self.total)
         if state:
             self.scheduler.load_state_dict(state["scheduler"])
@@ -83,9 +85,33 @@ class LRSchedulerCallback(LearningRateLog, ABC):
             # Not in on_train_epoch_end: the checkpoint of a validation is written before that.
             taken = int(trainer.is_last_batch)
         for _ in range(taken):
-            # The call after a run's last step only closes the schedule; some have no value there.
-            if not self.needs_total or self.scheduler.last_epoch + 1 < self.total:  # type: ignore[union-attr]
-                self.scheduler.step()  # type: ignore[union-attr]
+            self._move_on()
+
+    def take(self, steps: int) -> list[list[float]]:
+        """Learning rates of the next optimiser steps, one a parameter group, for who takes several.
+
+        The scheduler moves on past them, as if they had been taken one by one.
+        """
+        assert self.scheduler is not None
+        rates = []
+        for _ in range(steps):
+            rates.append([float(group["lr"]) for group in self.scheduler.optimizer.param_groups])
+            if self.interval == "step":
+                self._move_on()
+                self._steps += 1
+        return rates
+
+    def _move_on(self) -> None:
+        assert self.scheduler is not None
+        # The call after a run's last step only closes the schedule; some have no value there.
+        if self.needs_total and self.scheduler.last_epoch + 1 >= self.total:
+            return
+        # Groups that came later, as those of an unfrozen backbone do, are led by who added them.
+        optimizer = self.scheduler.optimizer
+        groups = optimizer.param_groups
+        optimizer.param_groups = groups[: self._groups]
+        self.scheduler.step()
+        optimizer.param_groups = groups
 
     def state_dict(self) -> dict[str, Any]:
         if self.scheduler is None:
@@ -139,6 +165,6 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         if total is None or not 0 < total < float("inf"):
             raise ValueError(
                 f"{self._name} stretches over the whole run, and this one has no end; set "
-                f"--trainer.{'max_steps or --trainer.' if self.interval == 'step' else ''}max_epochs"
+                "--trainer.max_steps or --trainer.max_epochs"
             )
         return int(total)

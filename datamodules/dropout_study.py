@@ -13,7 +13,7 @@ class DropoutStudyDataModule(SmallDataModule):
 
     ``random``: 20 points with labels from a coin: there is nothing to learn, only to memorise.
     ``rule``: 200 points, label 1 where the first five coordinates sum to more than 0.
-    ``noisy``: the rule, with a fifth of the training labels turned round; the test labels are right.
+    ``noisy``: the rule, with a fifth of the training labels wrong and the test labels right.
 
     Args:
         task: ``random``, ``rule`` or ``noisy``.

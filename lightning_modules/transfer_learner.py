@@ -69,7 +69,8 @@ class TransferLearner(ImageClassifier):
         if not path.is_file():
             raise ValueError(
                 f"there is no backbone {path}; train one with gpu-learning fit -c "
-                "configs/mnist_cnn_backbone.yaml and name its checkpoint with --model.init_args.backbone"
+                "configs/mnist_cnn_backbone.yaml and name its checkpoint with "
+                "--model.init_args.backbone"
             )
         self.backbone_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
@@ -85,7 +86,7 @@ class TransferLearner(ImageClassifier):
                 f"{path} is no checkpoint of an MNISTCNN with channels "
                 f"{tuple(self.hparams['channels'])} and hidden {self.hparams['hidden']} "
                 f"({' '.join(str(error).split())[:200] or type(error).__name__}); train one with "
-                "gpu-learning fit -c configs/mnist_cnn_backbone.yaml, or give the widths it was trained with"
+                "gpu-learning fit -c configs/mnist_cnn_backbone.yaml, or give its widths"
             ) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

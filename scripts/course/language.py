@@ -1,5 +1,6 @@
 """Steps 19 to 21: word embeddings, attention and the transformer block."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def words(run: Run) -> dict[str, Any]:
         table = model(everyone).sigmoid().reshape(len(data.words), -1).cpu()
     for (first, second), value in zip(pairs.tolist(), probability.tolist(), strict=True):
         print(f"{data.words[first]:>6} and {data.words[second]:<6} {value:.4f}")
-    run.keep(heat_map(table, data.words, "probability of being related"), "words")
+    run.keep(heat_map(table, data.words, "word", "word", "related"), "words")
     return {
         "related, the lowest": probability[related == 1].min().item(),
         "unrelated, the highest": probability[related == 0].max().item(),
@@ -43,7 +44,9 @@ def attention(run: Run) -> dict[str, Any]:
         weights = net.weights(x)  # (1, T, T)
         fast = F.scaled_dot_product_attention(net.query(x), net.key(x), net.value(x))
         difference = (net(x) - fast).abs().max().item()
-    run.keep(heat_map(weights[0], sentence, "attention weight"), "attention")
+    run.keep(
+        heat_map(weights[0], sentence, "key: looked at", "query: looks", "weight"), "attention"
+    )
     return {
         "row sums, furthest from 1": (weights.sum(dim=-1) - 1).abs().max().item(),
         "difference from torch's attention": difference,
@@ -62,10 +65,10 @@ def block(run: Run) -> dict[str, Any]:
     }
 
 
-def heat_map(table: Tensor, names: list[str] | tuple[str, ...], title: str) -> Figure:
-    """Draws a table (T, T) with values from 0 to 1, rows looking at columns."""
+def heat_map(table: Tensor, names: Sequence[str], across: str, down: str, bar: str) -> Figure:
+    """Draws a table (T, T) with values from 0 to 1; the last three name its axes and colours."""
     figure = Figure(figsize=(8, 7), layout="constrained")
-    axes = figure.add_subplot(xlabel="looked at", ylabel="looks")
+    axes = figure.add_subplot(xlabel=across, ylabel=down)
     ticks = range(len(names))
     axes.set_xticks(ticks, names)
     axes.set_yticks(ticks, names)
@@ -75,5 +78,5 @@ def heat_map(table: Tensor, names: list[str] | tuple[str, ...], title: str) -> F
             value = float(table[row, column])
             colour = "white" if value > 0.5 else "black"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
-    figure.colorbar(image, label=title)
+    figure.colorbar(image, label=bar)
     return figure

@@ -12,7 +12,7 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "StepLR": {"step_size": 2, "gamma": 0.5},
     "ReduceLROnPlateau": {"factor": 0.5, "patience": 0, "threshold": 0.1},
     "CosineAnnealing": {},
-    "OneCycle": {"max_lr": 0.3},
+    "OneCycle": {},
     "WarmupCosine": {"warmup_steps": 40},
 }
 GOAL = 0.15

@@ -62,7 +62,7 @@ def devices(run: Run) -> dict[str, Any]:
 
 
 def matmul_seconds(size: int, on: torch.device, repeat: int = 5) -> float:
-    """Shortest of ``repeat`` products of two (size, size) matrices; the first, unmeasured, warms up."""
+    """Shortest of ``repeat`` products of two (size, size) matrices, after one to warm up."""
     left, right = torch.randn(2, size, size, device=on).unbind()
     taken = []
     for _ in range(repeat + 1):
