@@ -57,9 +57,9 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         state, self._restored = self._restored, None
         self.total = state["total"] if state else self._count(trainer)
         self._groups = len(trainer.optimizers[0].param_groups)
-        self.scheduler = self.build(trainer.optimizers[0], self.total)
+        self.scheduler = scheduler = self.build(trainer.optimizers[0], self.total)
         if state:
-            self.scheduler.load_state_dict(state["scheduler"])
+            scheduler.load_state_dict(state["scheduler"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)

@@ -191,7 +191,7 @@ def lines(result: Result) -> list[str]:
     for one in result.figures:
         ours = "-" if one.ours is None else show(one.ours)
         rows.append(
-            f"{'':6}{one.figure.name:<38}{one.figure.course:<30}{one.wanted:<28}{ours:<38}"
+            f"{'':6}{one.figure.name:<37} {one.figure.course:<29} {one.wanted:<27} {ours:<38} "
             f"{one.status}"
         )
     return rows

@@ -62,5 +62,5 @@ def draw(rates: dict[str, Curve], losses: dict[str, Curve]) -> Figure:
     bottom.axhline(GOAL, color="black", linestyle=":", label=f"the goal, {GOAL}")
     for axes in (top, bottom):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=9)
+    figure.legend(*bottom.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
