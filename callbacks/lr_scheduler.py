@@ -1,5 +1,6 @@
 """What the learning-rate callbacks share: one owner, exact resume."""
 
+import warnings
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -40,6 +41,7 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         self.scheduler: LRScheduler | None = None
         self.total = 0
         self._steps = 0
+        self._bases: list[Any] = []
         self._restored: dict[str, Any] | None = None
 
     @abstractmethod
@@ -51,7 +53,18 @@ class LRSchedulerCallback(LearningRateLog, ABC):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._refuse_second(trainer, pl_module)
+        self._bases = [group["lr"] for group in trainer.optimizers[0].param_groups]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._steps = trainer.global_step
+        # Not in on_fit_start: to count the steps there would make Lightning set up the train loader
+        # before a checkpoint's state for it is at hand, and a resumed epoch would begin anew.
         self.total = self._count(trainer) if self.needs_total else 0
+        groups = trainer.optimizers[0].param_groups
+        restored = [{k: v for k, v in group.items() if k != "params"} for group in groups]
+        for group, base in zip(groups, self._bases, strict=True):
+            group["lr"] = base
         self.scheduler = self.build(trainer.optimizers[0], self.total)
         if self._restored is not None:
             if self._restored["total"] != self.total:
@@ -62,10 +75,8 @@ class LRSchedulerCallback(LearningRateLog, ABC):
                 )
             self.scheduler.load_state_dict(self._restored["scheduler"])
             self._restored = None
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
-        self._steps = trainer.global_step
+            for group, values in zip(groups, restored, strict=True):
+                group.update(values)
 
     def on_train_batch_end(
         self,
@@ -88,18 +99,24 @@ class LRSchedulerCallback(LearningRateLog, ABC):
 
         The scheduler moves on past them, as if they had been taken one by one.
         """
+        assert self.scheduler is not None
         rates = []
-        for _ in range(steps):
-            rates.append([float(group["lr"]) for group in self.scheduler.optimizer.param_groups])  # type: ignore[union-attr]
-            if self.interval == "step":
-                self._move_on()
-                self._steps += 1
+        with warnings.catch_warnings():
+            # The steps do follow, all of them.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            for _ in range(steps):
+                groups = self.scheduler.optimizer.param_groups
+                rates.append([float(group["lr"]) for group in groups])
+                if self.interval == "step":
+                    self._move_on()
+                    self._steps += 1
         return rates
 
     def _move_on(self) -> None:
+        assert self.scheduler is not None
         # The call after a run's last step only closes the schedule; some have no value there.
-        if not self.needs_total or self.scheduler.last_epoch + 1 < self.total:  # type: ignore[union-attr]
-            self.scheduler.step()  # type: ignore[union-attr]
+        if not self.needs_total or self.scheduler.last_epoch + 1 < self.total:
+            self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
         if self.scheduler is None:
@@ -141,16 +158,17 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         if len(trainer.optimizers) != 1:
             raise ValueError(
                 f"{self._name} sets the learning rate of one optimiser, and "
-                f"{type(pl_module).__name__} has {len(trainer.optimizers)}; remove the callback and "
-                "schedule them in configure_optimizers"
+                f"{type(pl_module).__name__} has {len(trainer.optimizers)}; remove the callback "
+                "and schedule them in configure_optimizers"
             )
 
     def _count(self, trainer: pl.Trainer) -> int:
         steps = trainer.estimated_stepping_batches
         total = steps if self.interval == "step" else trainer.max_epochs
         if total is None or not 0 < total < float("inf"):
+            option = "max_steps or max_epochs" if self.interval == "step" else "max_epochs"
             raise ValueError(
-                f"{self._name} stretches over the whole run, and this one has no end; set "
-                f"--trainer.{'max_steps or --trainer.' if self.interval == 'step' else ''}max_epochs"
+                f"{self._name} stretches over the whole run, and this one has no end; set {option} "
+                "of the trainer"
             )
         return int(total)

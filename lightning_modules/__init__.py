@@ -2,6 +2,7 @@
 
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.mnist_cnn import MNISTCNN
+from lightning_modules.mnist_fast import MNISTFast
 from lightning_modules.mnist_mlp import MNISTMLP
 
-__all__ = ["MNISTCNN", "MNISTMLP", "ImageClassifier"]
+__all__ = ["MNISTCNN", "MNISTMLP", "ImageClassifier", "MNISTFast"]
