@@ -41,7 +41,7 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         self.scheduler: LRScheduler | None = None
         self.total = 0
         self._steps = 0
-        self._bases: list[Any] = []
+        self._groups = 0
         self._restored: dict[str, Any] | None = None
 
     @abstractmethod
@@ -53,30 +53,24 @@ class LRSchedulerCallback(LearningRateLog, ABC):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._refuse_second(trainer, pl_module)
-        self._bases = [group["lr"] for group in trainer.optimizers[0].param_groups]
+        # Counting the steps sets up the loaders, and Lightning restores no loader that is set up:
+        # a resumed run takes the number from the checkpoint and compares it when all is restored.
+        state, self._restored = self._restored, None
+        self.total = state["total"] if state else self._count(trainer)
+        self._groups = len(trainer.optimizers[0].param_groups)
+        self.scheduler = self.build(trainer.optimizers[0], self.total)
+        if state:
+            self.scheduler.load_state_dict(state["scheduler"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._steps = trainer.global_step
-        # Not in on_fit_start: to count the steps there would make Lightning set up the train loader
-        # before a checkpoint's state for it is at hand, and a resumed epoch would begin anew.
-        self.total = self._count(trainer) if self.needs_total else 0
-        groups = trainer.optimizers[0].param_groups
-        restored = [{k: v for k, v in group.items() if k != "params"} for group in groups]
-        for group, base in zip(groups, self._bases, strict=True):
-            group["lr"] = base
-        self.scheduler = self.build(trainer.optimizers[0], self.total)
-        if self._restored is not None:
-            if self._restored["total"] != self.total:
-                raise ValueError(
-                    f"the checkpoint's {self._name} ends after {self._restored['total']} "
-                    f"{self.interval}s, this run after {self.total}; resume with the max_epochs, "
-                    "max_steps and batch size that it was started with"
-                )
-            self.scheduler.load_state_dict(self._restored["scheduler"])
-            self._restored = None
-            for group, values in zip(groups, restored, strict=True):
-                group.update(values)
+        if (total := self._count(trainer)) != self.total:
+            raise ValueError(
+                f"the checkpoint's {self._name} ends after {self.total} {self.interval}s, this run "
+                f"after {total}; resume with the max_epochs, max_steps and batch size that it was "
+                "started with"
+            )
 
     def on_train_batch_end(
         self,
@@ -115,8 +109,14 @@ class LRSchedulerCallback(LearningRateLog, ABC):
     def _move_on(self) -> None:
         assert self.scheduler is not None
         # The call after a run's last step only closes the schedule; some have no value there.
-        if not self.needs_total or self.scheduler.last_epoch + 1 < self.total:
-            self.scheduler.step()
+        if self.needs_total and self.scheduler.last_epoch + 1 >= self.total:
+            return
+        # Groups that came later, as those of an unfrozen backbone do, are led by who added them.
+        optimizer = self.scheduler.optimizer
+        groups = optimizer.param_groups
+        optimizer.param_groups = groups[: self._groups]
+        self.scheduler.step()
+        optimizer.param_groups = groups
 
     def state_dict(self) -> dict[str, Any]:
         if self.scheduler is None:
@@ -158,17 +158,18 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         if len(trainer.optimizers) != 1:
             raise ValueError(
                 f"{self._name} sets the learning rate of one optimiser, and "
-                f"{type(pl_module).__name__} has {len(trainer.optimizers)}; remove the callback "
-                "and schedule them in configure_optimizers"
+                f"{type(pl_module).__name__} has {len(trainer.optimizers)}; remove the callback and "
+                "schedule them in configure_optimizers"
             )
 
     def _count(self, trainer: pl.Trainer) -> int:
+        if not self.needs_total:
+            return 0
         steps = trainer.estimated_stepping_batches
         total = steps if self.interval == "step" else trainer.max_epochs
         if total is None or not 0 < total < float("inf"):
-            option = "max_steps or max_epochs" if self.interval == "step" else "max_epochs"
             raise ValueError(
-                f"{self._name} stretches over the whole run, and this one has no end; set {option} "
-                "of the trainer"
+                f"{self._name} stretches over the whole run, and this one has no end; set "
+                "--trainer.max_steps or --trainer.max_epochs"
             )
         return int(total)
