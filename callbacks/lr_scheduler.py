@@ -158,8 +158,8 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         if len(trainer.optimizers) != 1:
             raise ValueError(
                 f"{self._name} sets the learning rate of one optimiser, and "
-                f"{type(pl_module).__name__} has {len(trainer.optimizers)}; remove the callback and "
-                "schedule them in configure_optimizers"
+                f"{type(pl_module).__name__} has {len(trainer.optimizers)}; remove the callback "
+                "and schedule them in configure_optimizers"
             )
 
     def _count(self, trainer: pl.Trainer) -> int:
