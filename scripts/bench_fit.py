@@ -14,7 +14,7 @@ from scripts.train import TrainCLI, quiet
 
 
 def measure(options: Sequence[str], seeds: Sequence[int]) -> list[dict[str, float]]:
-    """Trains once a seed after one run that is not counted, and tests each model once.
+    """Trains once a seed after a short run that is not counted, and tests each model once.
 
     All runs share the data module, so the data is read and moved to the device in the first. The
     test is of the weights that training ends with.
@@ -22,7 +22,8 @@ def measure(options: Sequence[str], seeds: Sequence[int]) -> list[dict[str, floa
     data: Any = None
     rows = []
     for number, seed in enumerate([seeds[0], *seeds]):
-        cli = TrainCLI(["fit", *options, "--seed_everything", str(seed)], run=False)
+        short = [] if number else ["--trainer.max_steps=100"]
+        cli = TrainCLI(["fit", *options, *short, "--seed_everything", str(seed)], run=False)
         data = data or cli.datamodule
         data.seed = seed
         if data.val_size:
