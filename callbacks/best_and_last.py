@@ -5,12 +5,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 
 class BestAndLast(ModelCheckpoint):
     """Keeps ``best.ckpt`` and ``last.ckpt`` in the run's ``checkpoints`` folder.
 
-    ``best.ckpt`` is the epoch with the best ``monitor``. Where there is no validation data it is
+    ``best.ckpt`` is the epoch with the best ``monitor``, of equals the latest. Where there is no validation data it is
     the latest epoch. ``last.ckpt`` is written after every epoch and every ``every_n_steps``
     optimiser steps in between, atomically, so that a killed run loses no more than that.
 
@@ -52,6 +53,12 @@ class BestAndLast(ModelCheckpoint):
     def state_key(self) -> str:
         # Without the monitor, which on_train_start may drop, so that a resumed run finds its state.
         return "BestAndLast"
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        # Of equals the latest: on a small validation set many epochs tie, and the learning rate
+        # of a late one has come to rest.
+        tied = current is not None and current == self.best_model_score
+        return bool(tied) or super().check_monitor_top_k(trainer, current)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
