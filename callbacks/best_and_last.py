@@ -91,7 +91,7 @@ class BestAndLast(ModelCheckpoint):
             super().on_train_epoch_end(trainer, pl_module)
         # ModelCheckpoint's own save_last writes only when the best one changes.
         epoch = trainer.current_epoch + 1
-        if epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs:
+        if epoch % (self.every_n_epochs or 1) == 0 or epoch == trainer.max_epochs:
             self._write_last(trainer)
 
     def _write_last(self, trainer: pl.Trainer) -> None:

@@ -201,6 +201,8 @@ def quiet() -> None:
         r"`torch\.jit\.trace(_method)?` is deprecated",
         # val_size: 0 asks for no validation.
         r"Total length of `list` across ranks is zero",
+        # --optimizer asks for just that.
+        r"`.*configure_optimizers` will be overridden by",
         # The checkpoints of a resumed run go on in its folder.
         r"Checkpoint directory .* exists and is not empty",
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",

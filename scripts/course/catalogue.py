@@ -92,7 +92,8 @@ def _lesson(entry: dict[str, Any]) -> Lesson:
         )
         for figure in entry.pop("figures", [])
     )
-    lesson = Lesson(**entry | {"configs": tuple(entry.get("configs", ()))}, figures=figures)
+    configs = tuple(entry.pop("configs", ()))
+    lesson = Lesson(**entry, configs=configs, figures=figures)
     if lesson.check and not figures:
         raise ValueError(f"lesson {lesson.step} has a check and expects nothing of it")
     return lesson
