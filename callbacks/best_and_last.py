@@ -11,9 +11,9 @@ from torch import Tensor
 class BestAndLast(ModelCheckpoint):
     """Keeps ``best.ckpt`` and ``last.ckpt`` in the run's ``checkpoints`` folder.
 
-    ``best.ckpt`` is the epoch with the best ``monitor``, of equals the latest. Where there is no validation data it is
-    the latest epoch. ``last.ckpt`` is written after every epoch and every ``every_n_steps``
-    optimiser steps in between, atomically, so that a killed run loses no more than that.
+    ``best.ckpt`` is the epoch with the best ``monitor``, of equals the latest. Where there is no
+    validation data it is the latest epoch. ``last.ckpt`` is written after every epoch and every
+    ``every_n_steps`` optimiser steps in between, atomically, so that a killed run loses no more.
 
     Args:
         monitor: validation metric that decides what is best.
