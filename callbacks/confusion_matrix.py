@@ -1,10 +1,13 @@
 """The confusion matrix of a test as a picture."""
 
+from typing import cast
+
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 
 def confusion_figure(counts: Tensor) -> Figure:
@@ -33,7 +36,8 @@ class ConfusionMatrixFigure(pl.Callback):
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Every process takes part in the sum; one draws.
-        self._draw(trainer, pl_module.confusion.compute())
+        metric = cast(MulticlassConfusionMatrix, pl_module.confusion)
+        self._draw(trainer, metric.compute())
 
     @rank_zero_only
     def _draw(self, trainer: pl.Trainer, counts: Tensor) -> None:
