@@ -170,7 +170,7 @@ class Stepper:
                 )
                 with self.trainer.precision_plugin.train_step_context():
                     output = module.training_step(batch, *self._index_argument)
-                loss = output["loss"] if isinstance(output, dict) else output
+                loss: Any = output["loss"] if isinstance(output, dict) else output
                 loss = loss / self.accumulate if self.accumulate > 1 else loss
                 module.backward(loss)
                 total = loss.detach() if total is None else total + loss.detach()
@@ -197,10 +197,10 @@ class Stepper:
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         flat.div_(self.trainer.world_size)
         torch.distributed.all_reduce(flat)
-        parts = flat.split([gradient.numel() for gradient in gradients])
-        torch._foreach_copy_(
-            gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)]
-        )
+        start = 0
+        for gradient in gradients:
+            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+            start += gradient.numel()
 
     def _record(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         """Stands in for ``module.log`` within a step: keeps last value and sum on the device."""
