@@ -128,6 +128,15 @@ class TrainCLI(LightningCLI):
             trainer.callbacks = [*callbacks, bar]
         return super().instantiate_trainer(**kwargs)
 
+    def after_predict(self) -> None:
+        """Keeps what ``predict_step`` gave, batch by batch, beside the run's checkpoints."""
+        if self.trainer.log_dir is None or not self.trainer.is_global_zero:
+            return
+        path = Path(self.trainer.log_dir) / "predictions.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(self.trainer.predict_loop.predictions, path)
+        print(f"predictions are in {path}; torch.load gives a list with one item a batch")
+
     def _run_subcommand(self, subcommand: str) -> None:
         if not self._run:
             return

@@ -51,7 +51,7 @@ def test_make_targets_exist() -> None:
 
 
 def test_every_line_is_known() -> None:
-    known = ("gpu-learning ", "make ", "git clone ", "uv ", "python3 -m venv", "python -m pip ")
+    known = ("gpu-learning ", "make ", "uv ", "python3 -m venv", "python -m pip ")
     assert all(line.startswith(known) for line in LINES)
     assert {line.split()[1] for line in OURS} <= set(COMMANDS)
 

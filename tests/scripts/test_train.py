@@ -56,11 +56,14 @@ def test_the_saved_config_reproduces_the_run(gpu_learning, workplace: Path) -> N
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_validate_and_predict(gpu_learning) -> None:
+def test_validate_and_predict(gpu_learning, workplace: Path) -> None:
     gpu_learning(*DIGITS, "--trainer.max_epochs=1")
     for command in ("validate", "predict"):
         code, _, err = gpu_learning(command, *DIGITS[1:])
         assert code == 0, err
+    path = workplace / "logs" / "digits_cnn" / "version_0" / "predictions.pt"
+    probabilities = torch.cat(torch.load(path, weights_only=True))
+    assert probabilities.shape == (360, 10)
 
 
 def test_killed_and_resumed_is_bit_identical(gpu_learning, workplace: Path) -> None:
