@@ -2,6 +2,7 @@
 
 from callbacks.best_and_last import BestAndLast
 from callbacks.confusion_matrix import ConfusionMatrixFigure
+from callbacks.export import Export
 from callbacks.filters import FirstLayerFilters
 from callbacks.finite_loss import FiniteLoss
 from callbacks.hparams import HParams
@@ -13,6 +14,7 @@ from callbacks.throughput import Throughput
 __all__ = [
     "BestAndLast",
     "ConfusionMatrixFigure",
+    "Export",
     "FiniteLoss",
     "FirstLayerFilters",
     "HParams",

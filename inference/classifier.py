@@ -89,7 +89,9 @@ class Classifier(Model):
 
     def _classify(self, framed: list[tuple[np.ndarray, bool]]) -> list[Prediction]:
         pixels = np.stack([image for image, _ in framed])[:, None]  # (B, 1, side, side)
-        assert self.manifest.labels and self.manifest.mean is not None
+        assert self.manifest.labels is not None
+        assert self.manifest.mean is not None
+        assert self.manifest.std is not None
         logits = self((pixels - self.manifest.mean) / self.manifest.std)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = shifted / shifted.sum(axis=1, keepdims=True)  # (B, classes)

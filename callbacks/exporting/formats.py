@@ -42,7 +42,7 @@ class Format:
 
 def write_torchscript(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
     """Scripted and frozen: weights become constants, attributes that nothing reads go."""
-    torch.jit.save(_script(net), path)
+    _save_script(net, path)
 
 
 def write_int8(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
@@ -58,14 +58,14 @@ def write_int8(net: nn.Module, example: Tensor, path: Path, device: str) -> None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the deprecation is named in docs and in --help
         quantised = quantize_dynamic(copy.deepcopy(net), {nn.Linear}, dtype=torch.qint8)
-    torch.jit.save(_script(quantised), path)
+    _save_script(quantised, path)
 
 
-def _script(net: nn.Module) -> torch.jit.ScriptModule:
+def _save_script(net: nn.Module, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return torch.jit.freeze(torch.jit.script(net))
+            torch.jit.save(torch.jit.freeze(torch.jit.script(net)), path)
         except Exception as error:  # the compiler of TorchScript raises many kinds
             raise ValueError(
                 f"TorchScript cannot compile {type(net).__name__}; use pt2 or onnx instead. "

@@ -1,4 +1,4 @@
-"""From a checkpoint to what is exported: the net, the test split, what the manifest says of them."""
+"""From a checkpoint to what is exported: the net, the test split and their description."""
 
 import copy
 import hashlib
@@ -103,6 +103,7 @@ def make_source(
             "global_step": content["global_step"],
         },
         "data": type(data).__name__,
+        "test_inputs": len(inputs),
         **_input_description(data, inputs),
     }
     return Source(net, inputs, targets, description)
