@@ -126,6 +126,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            # --trainer.overfit_batches means the same batches every epoch.
+            shuffle = shuffle and not self.trainer.overfit_batches
         if self.resident:
             return ResidentLoader(tensors, batch_size, shuffle, self.seed, rank, world_size)
         dataset = TensorDataset(*tensors)
