@@ -21,7 +21,9 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("source", type=Path, help="checkpoint, run folder or logs/<experiment>")
     parser.add_argument("--name", help="name under models/; the experiment's by default")
-    parser.add_argument("--format", default=",".join(DEFAULT), help="formats, by comma: %(default)s")
+    parser.add_argument(
+        "--format", default=",".join(DEFAULT), help="formats, by comma: %(default)s"
+    )
     parser.add_argument("--models", type=Path, default=Path("models"), help="where artifacts live")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--root", help="folder of the test data, if not that of the training")
