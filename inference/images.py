@@ -5,19 +5,24 @@ centre of mass in the middle of 28 x 28 (Y. LeCun, C. Cortes and C. Burges, The 
 handwritten digits, 1998).
 """
 
+import io
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-# What a decoder may allocate, whatever a file claims: 64 million pixels are 256 MB at 4 bytes.
-MOST_PIXELS = 64_000_000
+# What a decoder may allocate, whatever a file claims: 50 million pixels are 200 MB at 4 bytes.
+MOST_PIXELS = 50_000_000
+# Pillow refuses more than 179 million and only warns below that, where the limit here refuses.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Formats that are pixels and nothing else; PostScript and friends would start programs.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .gif .bmp .tif .tiff .webp .ppm .pgm .pbm".split()  # noqa: SIM905
 )
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _WORKING_SIZE = 512  # longest side in pixels that a digit is looked at with
 _BOX = 20
 _FAINTEST = 16 / 255  # less contrast than that is an empty picture
@@ -28,8 +33,9 @@ def to_mnist(image: Any, side: int = 28, invert: bool | None = None) -> tuple[np
     """One digit as MNIST would show it.
 
     Args:
-        image: path, PIL image, NumPy array or torch tensor: (H, W), (H, W, 1 | 3 | 4) or
-            (1 | 3 | 4, H, W); uint8, uint16 and bool over their range, floats in [0, 1].
+        image: path, content of a file as bytes, PIL image, NumPy array or torch tensor. Arrays are
+            (H, W), (H, W, 1 | 3 | 4) or (1 | 3 | 4, H, W); uint8, uint16 and bool over their range,
+            floats in [0, 1].
         side: width and height of the result.
         invert: True for dark ink on a light ground, False for light on dark, None to look: the
             ground is what the edge of the picture shows.
@@ -82,7 +88,12 @@ def _frame(ink: np.ndarray, side: int) -> np.ndarray:
 
 def _grey(image: Any) -> np.ndarray:
     if isinstance(image, str | Path):
-        return _read(Path(image))
+        path = Path(image)
+        if not path.is_file():
+            raise ValueError(f"{path} is not there" if not path.exists() else f"{path} is no file")
+        return _read(path, str(path))
+    if isinstance(image, bytes):
+        return _read(io.BytesIO(image), "the upload")
     if isinstance(image, Image.Image):
         return _from_pil(image)
     if hasattr(image, "detach"):  # a torch tensor; torch itself is not needed for that
@@ -94,20 +105,18 @@ def _grey(image: Any) -> np.ndarray:
     )
 
 
-def _read(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise ValueError(f"{path} is not there" if not path.exists() else f"{path} is no file")
+def _read(file: Path | io.BytesIO, name: str) -> np.ndarray:
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             return _from_pil(image)
     except Image.UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
-        raise ValueError(f"{path} is no image that can be read ({kinds})") from error
-    except (ValueError, MemoryError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{name} is no image that can be read ({kinds})") from error
+    except (ValueError, MemoryError, *_BOMBS) as error:
+        raise ValueError(f"{name}: {error}") from error
     except Exception as error:  # decoders meet damaged files with any exception there is
         reason = str(error) or type(error).__name__
-        raise ValueError(f"{path} cannot be decoded, it is damaged: {reason}") from error
+        raise ValueError(f"{name} cannot be decoded, it is damaged: {reason}") from error
 
 
 def _from_pil(image: Image.Image) -> np.ndarray:
@@ -122,8 +131,10 @@ def _from_pil(image: Image.Image) -> np.ndarray:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _from_deep(image)
     see_through = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
-    image = image.convert("LA" if image.mode == "LA" else "RGBA") if see_through else image
-    image = image if see_through or image.mode == "L" else image.convert("RGB").convert("L")
+    if see_through:
+        image = _in_mode(image, "LA" if image.mode == "LA" else "RGBA")
+    elif image.mode != "L":
+        image = _in_mode(image, "RGB").convert("L")
     image = ImageOps.exif_transpose(_smaller(image))
     if not see_through:
         return np.asarray(image, dtype=np.float32) / 255
@@ -145,6 +156,11 @@ def _from_deep(image: Image.Image) -> np.ndarray:
         raise ValueError("the picture holds values that are not numbers")
     span = float(np.ptp(pixels))
     return ((pixels - pixels.min()) / span if span else np.zeros_like(pixels)).astype(np.float32)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    # convert() copies even where there is nothing to do.
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _smaller(image: Image.Image) -> Image.Image:

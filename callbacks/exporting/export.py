@@ -56,7 +56,7 @@ def export(source: Source, folder: Path, formats: Sequence[str], device: str) ->
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(folder)
-    build = Path(tempfile.mkdtemp(prefix=f".{folder.name}.build-", dir=folder.parent))
+    build = Path(tempfile.mkdtemp(prefix=f".{folder.name}.build-", dir=folder.parent.resolve()))
     try:
         document = _build(source, build, folder.name, names, device)
         put_in_place(build, folder, [entry["file"] for entry in document["files"].values()])
