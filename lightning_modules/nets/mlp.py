@@ -3,11 +3,14 @@
 import itertools
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 
 class MLP(nn.Sequential):
     """Linear layers with ReLU between them; the input is flattened first.
+
+    Maps inputs whose dimensions after the first multiply to ``sizes[0]`` to logits (B, sizes[-1]).
+    ``nn.Sequential``'s own forward is kept, because TorchScript cannot compile a call of ``super()``.
 
     Args:
         sizes: widths from input to output: ``[784, 128, 64, 10]`` has 109,386 parameters.
@@ -18,7 +21,3 @@ class MLP(nn.Sequential):
         for inputs, outputs in itertools.pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
         super().__init__(*layers[:-1])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, sizes[-1]) of inputs whose other dimensions multiply to sizes[0]."""
-        return super().forward(x)
