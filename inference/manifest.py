@@ -21,11 +21,11 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class ArtifactFile:
-    """One file of an artifact: ``device`` is ``any``, ``cpu`` or ``cuda``."""
+    """One file of an artifact; ``size`` in bytes, ``device`` is ``any``, ``cpu`` or ``cuda``."""
 
     format: str
     path: Path
-    bytes: int
+    size: int
     sha256: str
     device: str
 
@@ -39,12 +39,12 @@ class ArtifactFile:
             if self.path.is_symlink() or not self.path.is_file():
                 raise ValueError(f"{self.path} is missing; export the model again")
             size = self.path.stat().st_size
-            content = self.path.read_bytes() if size == self.bytes else b""
+            content = self.path.read_bytes() if size == self.size else b""
         except OSError as error:
             raise ValueError(f"{self.path} cannot be read ({error.strerror})") from error
-        if size != self.bytes:
+        if size != self.size:
             raise ValueError(
-                f"{self.path} has {size:,} bytes and the manifest says {self.bytes:,}; it is "
+                f"{self.path} has {size:,} bytes and the manifest says {self.size:,}; it is "
                 "damaged, export the model again"
             )
         if hashlib.sha256(content).hexdigest() != self.sha256:

@@ -12,7 +12,7 @@ BEST = {
     "cpu": ("onnx", "onnx-int8", "torchscript", "pt2", "int8"),
     "cuda": ("pt2", "torchscript"),
 }
-RUNTIMES = ("onnx", "onnx-int8", "torchscript", "int8", "pt2", "aoti", "aoti-fp16", "executorch")
+RUNTIMES = ("onnx", "onnx-int8", "torchscript", "int8", "pt2", "aoti", "aoti-fp16")
 
 
 class Model:
@@ -94,10 +94,6 @@ def _missing(name: str) -> str | None:
 def _open(manifest: Manifest, file: ArtifactFile, device: str, threads: int | None) -> Runtime:
     if file.format in ("onnx", "onnx-int8"):
         return OnnxRuntime(file, device, threads)
-    if file.format == "executorch":
-        from inference.executorch_runtime import ExecuTorchRuntime
-
-        return ExecuTorchRuntime(file, device)
     from inference.torch_runtime import TorchRuntime
 
     opened = TorchRuntime(file, device, threads)

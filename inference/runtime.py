@@ -72,7 +72,7 @@ class OnnxRuntime(Runtime):
         return {self._input: np.ascontiguousarray(inputs, dtype=np.float32)}
 
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        return self._session.run(None, inputs)[0]
+        return self._session.run(None, inputs)[0]  # type: ignore[return-value]
 
     def to_numpy(self, outputs: np.ndarray) -> np.ndarray:
         return outputs

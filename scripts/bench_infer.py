@@ -79,9 +79,9 @@ def file_arms(manifest: Manifest, device: str, threads: int) -> tuple[dict[str, 
             continue
         runtime = load(manifest.folder, name, device, threads).runtime
         label = name if device == "cpu" else f"{name} (graph at batch 1)"
-        arms[label] = Arm(runtime.to_native, runtime.run, runtime.to_numpy, file.bytes)
+        arms[label] = Arm(runtime.to_native, runtime.run, runtime.to_numpy, file.size)
         if device == "cuda":
-            arms[f"{name}, host to host"] = Arm(_same, runtime, _same, file.bytes)
+            arms[f"{name}, host to host"] = Arm(_same, runtime, _same, file.size)
     return arms, left_out
 
 

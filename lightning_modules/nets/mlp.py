@@ -10,7 +10,7 @@ class MLP(nn.Sequential):
     """Linear layers with ReLU between them; the input is flattened first.
 
     Maps inputs whose dimensions after the first multiply to ``sizes[0]`` to logits (B, sizes[-1]).
-    ``nn.Sequential``'s own forward is kept, because TorchScript cannot compile a call of ``super()``.
+    The forward is ``nn.Sequential``'s own: TorchScript cannot compile a call of ``super()``.
 
     Args:
         sizes: widths from input to output: ``[784, 128, 64, 10]`` has 109,386 parameters.
