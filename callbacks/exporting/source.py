@@ -136,6 +136,11 @@ def _test_split(data: pl.LightningDataModule) -> tuple[np.ndarray, np.ndarray]:
                 f"{type(data).__name__} gives no pairs of inputs and targets; only such models are "
                 "exported in these formats"
             )
+        if not batch[0].is_floating_point():
+            raise ValueError(
+                f"{type(data).__name__} gives inputs of {batch[0].dtype}; models of numbers are "
+                "exported in these formats, not of tokens or indices"
+            )
         inputs.append(batch[0].cpu())
         targets.append(batch[1].cpu())
     if not inputs:

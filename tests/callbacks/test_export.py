@@ -24,7 +24,8 @@ COMMIT = ROOT / "callbacks" / "exporting" / "commit.py"
 
 def source(net: nn.Module, targets: np.ndarray | None = None) -> Source:
     inputs = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
-    targets = (inputs.sum(1) > 0).astype(np.int64) if targets is None else targets
+    if targets is None:
+        targets = (inputs.sum(1) > 0).astype(np.int64)
     description = {"task": "tensor", "input": {"shape": [2], "dtype": "float32"}, "labels": None}
     return Source(net.eval().requires_grad_(False), inputs, targets, description)
 
@@ -79,7 +80,7 @@ class LiesInTorchScript(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.linear(x)
-        if torch.jit.is_scripting():
+        if torch.jit.is_scripting():  # type: ignore[reportPrivateImportUsage]
             return -logits
         return logits
 
