@@ -3,9 +3,12 @@
 from callbacks.best_and_last import BestAndLast
 from callbacks.confusion_matrix import ConfusionMatrixFigure
 from callbacks.cosine_annealing import CosineAnnealing
+from callbacks.decision_boundary import DecisionBoundary
+from callbacks.embedding_projector import EmbeddingProjector
 from callbacks.export import Export
 from callbacks.filters import FirstLayerFilters
 from callbacks.finite_loss import FiniteLoss
+from callbacks.fit_figure import FitFigure
 from callbacks.hparams import HParams
 from callbacks.learning_rate_log import LearningRateLog
 from callbacks.lr_scheduler import LRSchedulerCallback
@@ -22,9 +25,12 @@ __all__ = [
     "BestAndLast",
     "ConfusionMatrixFigure",
     "CosineAnnealing",
+    "DecisionBoundary",
+    "EmbeddingProjector",
     "Export",
     "FiniteLoss",
     "FirstLayerFilters",
+    "FitFigure",
     "HParams",
     "LRSchedulerCallback",
     "LearningRateLog",

@@ -18,6 +18,8 @@ class BestAndLast(ModelCheckpoint):
         monitor: validation metric that decides what is best.
         mode: ``max`` or ``min``.
         every_n_steps: optimiser steps between two writes of ``last.ckpt``, 0 for epochs only.
+        every_n_epochs: epochs between two looks at ``monitor`` and two writes; a run whose epochs
+            take a millisecond would otherwise do little but write.
 
     Raises:
         ValueError: nothing logs ``monitor``.
@@ -30,15 +32,22 @@ class BestAndLast(ModelCheckpoint):
     """
 
     def __init__(
-        self, monitor: str = "val/acc", mode: str = "max", every_n_steps: int = 500
+        self,
+        monitor: str = "val/acc",
+        mode: str = "max",
+        every_n_steps: int = 500,
+        every_n_epochs: int = 1,
     ) -> None:
         super().__init__(
             filename="best",
             monitor=monitor,
             mode=mode,
+            every_n_epochs=every_n_epochs,
             enable_version_counter=False,
         )
         self.every_n_steps = every_n_steps
+        self.every_n_epochs = every_n_epochs
+        self._written = 0
 
     @property
     def state_key(self) -> str:
@@ -47,6 +56,7 @@ class BestAndLast(ModelCheckpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        self._written = trainer.global_step
         if not sum(trainer.num_val_batches):
             self.monitor = None
 
@@ -58,7 +68,9 @@ class BestAndLast(ModelCheckpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+        # A batch may hold several optimiser steps, so the due one is passed rather than met.
+        step = trainer.global_step
+        if self.every_n_steps and step // self.every_n_steps > self._written // self.every_n_steps:
             self._write_last(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -72,8 +84,11 @@ class BestAndLast(ModelCheckpoint):
         if self.monitor is None or self.monitor in trainer.callback_metrics:
             super().on_train_epoch_end(trainer, pl_module)
         # ModelCheckpoint's own save_last writes only when the best one changes.
-        self._write_last(trainer)
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs:
+            self._write_last(trainer)
 
     def _write_last(self, trainer: pl.Trainer) -> None:
+        self._written = trainer.global_step
         if not trainer.fast_dev_run:
             trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")

@@ -1,8 +1,25 @@
 """LightningDataModules: what is read, how it is split, how batches reach the device."""
 
+from datamodules.curve import CurveDataModule
 from datamodules.digits import DigitsDataModule
+from datamodules.dropout_study import DropoutStudyDataModule
+from datamodules.gaussians import GaussiansDataModule
 from datamodules.images import ImageDataModule
+from datamodules.line import LineDataModule
 from datamodules.mnist import MNISTDataModule
 from datamodules.resident import ResidentLoader
+from datamodules.small import SmallDataModule
+from datamodules.word_pairs import WordPairsDataModule
 
-__all__ = ["DigitsDataModule", "ImageDataModule", "MNISTDataModule", "ResidentLoader"]
+__all__ = [
+    "CurveDataModule",
+    "DigitsDataModule",
+    "DropoutStudyDataModule",
+    "GaussiansDataModule",
+    "ImageDataModule",
+    "LineDataModule",
+    "MNISTDataModule",
+    "ResidentLoader",
+    "SmallDataModule",
+    "WordPairsDataModule",
+]

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
+import strategies  # noqa: F401  registers cuda_graph
 from callbacks import PlainProgress
 from scripts.parser import OneSentenceParser
 

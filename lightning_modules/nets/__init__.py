@@ -1,6 +1,8 @@
 """The nets themselves: plain ``nn.Module``s that need torch and nothing else."""
 
+from lightning_modules.nets.attention import SelfAttention
 from lightning_modules.nets.cnn import CNN
 from lightning_modules.nets.mlp import MLP
+from lightning_modules.nets.transformer import Transformer, TransformerBlock
 
-__all__ = ["CNN", "MLP"]
+__all__ = ["CNN", "MLP", "SelfAttention", "Transformer", "TransformerBlock"]
