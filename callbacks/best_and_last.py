@@ -46,7 +46,6 @@ class BestAndLast(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.every_n_steps = every_n_steps
-        self.every_n_epochs = every_n_epochs
         self._written = 0
 
     @property

@@ -67,12 +67,13 @@ class OnnxRuntime(Runtime):
         self.device = device
         self._session = onnxruntime.InferenceSession(file.read(), options, providers=[provider])
         self._input = self._session.get_inputs()[0].name
+        self._outputs = [self._session.get_outputs()[0].name]
 
     def to_native(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         return {self._input: np.ascontiguousarray(inputs, dtype=np.float32)}
 
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        return self._session.run(None, inputs)[0]  # type: ignore[return-value]
+        return self._session.run(self._outputs, inputs)[0]  # type: ignore[return-value]
 
     def to_numpy(self, outputs: np.ndarray) -> np.ndarray:
         return outputs

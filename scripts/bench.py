@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 BENCHMARKS = {
     "train": ("scripts.bench_train", "one config against the course's loop and plain Lightning"),
+    "infer": ("scripts.bench_infer", "every exported file of a model against the eager net"),
 }
 
 
