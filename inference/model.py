@@ -10,9 +10,9 @@ from inference.runtime import OnnxRuntime, Runtime
 # Best first, by measurement. Files with native code (aoti) are run only where they are asked for.
 BEST = {
     "cpu": ("onnx", "onnx-int8", "torchscript", "pt2", "int8"),
-    "cuda": ("pt2", "torchscript"),
+    "cuda": ("pt2", "pt2-fp16", "torchscript"),
 }
-RUNTIMES = ("onnx", "onnx-int8", "torchscript", "int8", "pt2", "aoti", "aoti-fp16")
+RUNTIMES = ("onnx", "onnx-int8", "torchscript", "int8", "pt2", "pt2-fp16", "aoti", "aoti-fp16")
 
 
 class Model:

@@ -13,7 +13,7 @@ from inference.runtime import Runtime
 
 
 class TorchRuntime(Runtime):
-    """Runs ``torchscript``, ``int8``, ``pt2``, ``aoti`` and ``aoti-fp16`` files.
+    """Runs ``torchscript``, ``int8``, ``pt2``, ``pt2-fp16``, ``aoti`` and ``aoti-fp16`` files.
 
     ``aoti`` files hold native code that was compiled for one kind of processor and one torch.
 
@@ -84,6 +84,7 @@ _LOADERS = {
     "torchscript": _torchscript,
     "int8": _torchscript,
     "pt2": _program,
+    "pt2-fp16": _program,
     "aoti": _aoti,
     "aoti-fp16": _aoti,
 }

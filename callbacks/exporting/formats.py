@@ -96,6 +96,7 @@ FORMATS = {
         ".onnx", onnx_files.write_onnx_int8, drift=0.1, agreement=0.995, needs=_ONNX, int8=True
     ),
     "pt2": Format(".pt2", write_pt2),
+    "pt2-fp16": Format(".pt2", native.write_pt2_fp16, drift=2e-2, agreement=0.998, native=True),
     # A GPU multiplies in TF32 where torch lets it: ten bits of mantissa.
     "aoti": Format(".pt2", native.write_aoti, drift=1e-2, agreement=0.999, native=True),
     "aoti-fp16": Format(".pt2", native.write_aoti_fp16, drift=2e-2, agreement=0.998, native=True),

@@ -31,9 +31,9 @@ def check(name: str, device: str) -> None:
     Raises:
         ValueError: no C++ compiler, or fp16 without a GPU.
     """
-    if name == "aoti-fp16" and device != "cuda":
-        raise ValueError("aoti-fp16 is for CUDA GPUs; use aoti on the CPU")
-    if not (shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")):
+    if name.endswith("fp16") and device != "cuda":
+        raise ValueError(f"{name} is for CUDA GPUs; use {name.removesuffix('-fp16')} on the CPU")
+    if name.startswith("aoti") and not any(map(shutil.which, ("g++", "c++", "clang++"))):
         raise ValueError(
             f"{name} compiles C++ and there is no compiler; on Debian and Ubuntu: apt install g++"
         )
@@ -47,6 +47,12 @@ def write_aoti(net: nn.Module, example: Tensor, path: Path, device: str) -> None
 def write_aoti_fp16(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
     """Half precision inside, float32 at both ends: half the memory traffic of large batches."""
     _build(HalfInside(copy.deepcopy(net)), example, path, device)
+
+
+def write_pt2_fp16(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
+    """The same without a compiler: torch's own kernels, in half precision and channels last."""
+    half = HalfInside(copy.deepcopy(net)).to(device, memory_format=torch.channels_last)
+    torch.export.save(program(half, example.to(device)), path)
 
 
 class HalfInside(nn.Module):
@@ -63,11 +69,16 @@ class HalfInside(nn.Module):
 def _build(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
     from torch._inductor import aoti_compile_and_package
 
-    net = net.to(device)
-    options: dict[str, object] = {}
     if device == "cuda":
-        net = net.to(memory_format=torch.channels_last)  # what tensor cores read
-        options["max_autotune"] = True
-    aoti_compile_and_package(
-        program(net, example.to(device)), package_path=str(path), inductor_configs=options
-    )
+        net = net.to(device, memory_format=torch.channels_last)  # what tensor cores read
+        # Kernels are shaped for the batch of the example; a GPU is worth it for large ones.
+        example = example.repeat(512, *[1] * (example.ndim - 1))
+    graph = program(net, example.to(device))
+    try:
+        aoti_compile_and_package(graph, package_path=str(path))
+    except Exception as error:  # the compilers behind it raise many kinds
+        raise ValueError(
+            f"AOTInductor could not compile {type(net).__name__} for {device}; it needs a C++ "
+            "compiler, and on a GPU CUDA's header files (CUDA_HOME). It says: "
+            f"{' '.join(str(error).split())[:500]}"
+        ) from error
