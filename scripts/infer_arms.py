@@ -21,7 +21,7 @@ from inference.manifest import Manifest
 _ROUND_SECONDS = 0.005
 # A round in which other programs had the core for more than this share is measured again.
 _MOST_DISTURBED = 0.03
-_TRIES = 40
+_PATIENCE = 0.5  # seconds
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ def _undisturbed(
 ) -> float:
     """Seconds a call of the first round that had the core to itself; else of the calmest one."""
     calmest = (2.0, 0.0)
-    for _ in range(_TRIES):
+    stop = time.perf_counter() + _PATIENCE
+    while time.perf_counter() < stop:
         began = time.process_time()
         seconds = _seconds(run, given, calls, wait)
         away = 1 - (time.process_time() - began) / (seconds * calls)
