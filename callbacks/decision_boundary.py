@@ -6,7 +6,6 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from callbacks.pictures import keep_figure
 
@@ -25,7 +24,7 @@ class DecisionBoundary(pl.Callback):
 
     def __init__(self, count: int = 4) -> None:
         self.count = count
-        self._seen: list[tuple[int, Tensor]] = []
+        self._seen: list[tuple[int, Any]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         points, _ = trainer.datamodule.splits["train"]  # type: ignore[attr-defined]
@@ -40,7 +39,7 @@ class DecisionBoundary(pl.Callback):
         if trainer.current_epoch in self._epochs:
             with torch.no_grad():
                 probability = pl_module(self._grid).sigmoid().reshape(GRID, GRID).T
-            self._seen.append((trainer.current_epoch + 1, probability.cpu()))
+            self._seen.append((trainer.current_epoch + 1, probability.cpu().numpy()))
 
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -50,7 +49,7 @@ class DecisionBoundary(pl.Callback):
         columns = 2 if len(self._seen) > 1 else 1
         rows = -(-len(self._seen) // columns)
         figure = Figure(figsize=(8, 3.6 * rows + 0.4), layout="constrained")
-        points, labels = (tensor.cpu() for tensor in data.splits["train"])
+        points, labels = (tensor.cpu().numpy() for tensor in data.splits["train"])
         panels, image = [], None
         for index, (epoch, probability) in enumerate(self._seen):
             axes = figure.add_subplot(rows, columns, index + 1, xlabel="x1", ylabel="x2")

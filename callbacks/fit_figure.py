@@ -15,8 +15,15 @@ def draw_fit(x: Tensor, y: Tensor, curves: dict[str, tuple[Tensor, Tensor]]) -> 
     axes = figure.add_subplot(xlabel="x", ylabel="y")
     axes.grid(alpha=0.3)
     for (name, (at, value)), style in zip(curves.items(), ("-", "--", ":"), strict=False):
-        axes.plot(at.flatten(), value.flatten(), style, label=name, linewidth=2)
-    axes.plot(x.flatten(), y.flatten(), "o", color="black", markersize=4, label="training points")
+        axes.plot(at.flatten().numpy(), value.flatten().numpy(), style, label=name, linewidth=2)
+    axes.plot(
+        x.flatten().numpy(),
+        y.flatten().numpy(),
+        "o",
+        color="black",
+        markersize=4,
+        label="training points",
+    )
     axes.legend()
     return figure
 

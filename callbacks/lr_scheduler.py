@@ -1,5 +1,6 @@
 """What the learning-rate callbacks share: one owner, exact resume."""
 
+import warnings
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -94,11 +95,15 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         """
         assert self.scheduler is not None
         rates = []
-        for _ in range(steps):
-            rates.append([float(group["lr"]) for group in self.scheduler.optimizer.param_groups])
-            if self.interval == "step":
-                self._move_on()
-                self._steps += 1
+        with warnings.catch_warnings():
+            # The steps do follow, all of them.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            for _ in range(steps):
+                groups = self.scheduler.optimizer.param_groups
+                rates.append([float(group["lr"]) for group in groups])
+                if self.interval == "step":
+                    self._move_on()
+                    self._steps += 1
         return rates
 
     def _move_on(self) -> None:
@@ -153,8 +158,8 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         if len(trainer.optimizers) != 1:
             raise ValueError(
                 f"{self._name} sets the learning rate of one optimiser, and "
-                f"{type(pl_module).__name__} has {len(trainer.optimizers)}; remove the callback and "
-                "schedule them in configure_optimizers"
+                f"{type(pl_module).__name__} has {len(trainer.optimizers)}; remove the callback "
+                "and schedule them in configure_optimizers"
             )
 
     def _count(self, trainer: pl.Trainer) -> int:

@@ -7,6 +7,7 @@ tensor.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -61,9 +62,8 @@ class ResidentLoader:
         self._epoch = -1
         self._position = 0
         self._resume = False
-        # Lightning tells the number of the epoch to the sampler of a loader.
-        self.sampler = self
-        self.batch_sampler = None
+        # Where Lightning looks for someone to tell the number of the epoch.
+        self.batch_sampler = SimpleNamespace(sampler=self, batch_size=batch_size)
 
     def __len__(self) -> int:
         """Batches an epoch, the same in every process."""

@@ -4,6 +4,7 @@ from lightning_modules.binary_classifier import BinaryClassifier
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.curve_regressor import CurveRegressor
 from lightning_modules.mnist_cnn import MNISTCNN
+from lightning_modules.mnist_fast import MNISTFast
 from lightning_modules.mnist_mlp import MNISTMLP
 from lightning_modules.regressor import LineRegressor, Regressor
 from lightning_modules.transfer_learner import TransferLearner
@@ -16,6 +17,7 @@ __all__ = [
     "CurveRegressor",
     "ImageClassifier",
     "LineRegressor",
+    "MNISTFast",
     "Regressor",
     "TransferLearner",
     "WordSimilarity",

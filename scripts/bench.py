@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 BENCHMARKS = {
+    "fit": ("scripts.bench_fit", "seconds of Trainer.fit and test accuracy over seeds"),
     "train": ("scripts.bench_train", "one config against the course's loop and plain Lightning"),
     "infer": ("scripts.bench_infer", "every exported file of a model against the eager net"),
 }

@@ -91,3 +91,11 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         os.chdir(before)
     assert code == 0
     return place / "models" / "digits"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked ``gpu`` say why they do not run."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))

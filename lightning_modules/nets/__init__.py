@@ -2,7 +2,8 @@
 
 from lightning_modules.nets.attention import SelfAttention
 from lightning_modules.nets.cnn import CNN
+from lightning_modules.nets.fast_cnn import FastCNN
 from lightning_modules.nets.mlp import MLP
 from lightning_modules.nets.transformer import Transformer, TransformerBlock
 
-__all__ = ["CNN", "MLP", "SelfAttention", "Transformer", "TransformerBlock"]
+__all__ = ["CNN", "MLP", "FastCNN", "SelfAttention", "Transformer", "TransformerBlock"]

@@ -72,7 +72,7 @@ def heat_map(table: Tensor, names: Sequence[str], across: str, down: str, bar: s
     ticks = range(len(names))
     axes.set_xticks(ticks, names)
     axes.set_yticks(ticks, names)
-    image = axes.imshow(table, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(table.numpy(), cmap="Blues", vmin=0, vmax=1)
     for row in ticks:
         for column in ticks:
             value = float(table[row, column])

@@ -200,6 +200,19 @@ def test_a_resumed_run_is_bit_identical(tmp_path: Path, name: str, stop_at: int)
     assert torch.equal(resumed.net.weight, whole.net.weight)
 
 
+@pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - {"plateau"}))
+def test_a_group_added_later_is_left_alone(tmp_path: Path, name: str) -> None:
+    class Unfreeze(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+            if trainer.current_epoch == 1:
+                late = nn.Parameter(torch.zeros(1))
+                trainer.optimizers[0].add_param_group({"params": [late], "lr": 0.7})
+
+    model = fit(tmp_path, SCHEDULERS[name](), Unfreeze())
+    assert model.rates == fit(tmp_path, SCHEDULERS[name]()).rates
+    assert model.trainer.optimizers[0].param_groups[1]["lr"] == 0.7
+
+
 def test_refuses_a_scheduler_from_configure_optimizers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"StepLR and the ExponentialLR .* remove the Exponential"):
         fit(tmp_path, StepLR(2), model=Line(scheduled=True))
