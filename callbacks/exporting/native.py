@@ -52,7 +52,7 @@ def write_aoti_fp16(net: nn.Module, example: Tensor, path: Path, device: str) ->
 
 def write_pt2_fp16(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
     """The same without a compiler: torch's own kernels, in half precision and channels last."""
-    half = HalfInside(copy.deepcopy(net)).to(device, memory_format=torch.channels_last)
+    half = HalfInside(copy.deepcopy(net)).to(device).to(memory_format=torch.channels_last)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it doubts that channels-last weights are whole
         torch.export.save(program(half, example.to(device)), path)
@@ -73,7 +73,7 @@ def _build(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
     from torch._inductor import aoti_compile_and_package
 
     if device == "cuda":
-        net = net.to(device, memory_format=torch.channels_last)  # what tensor cores read
+        net = net.to(device).to(memory_format=torch.channels_last)  # what tensor cores read
         # Kernels are shaped for the batch of the example; a GPU is worth it for large ones.
         example = example.repeat(512, *[1] * (example.ndim - 1))
     graph = program(net, example.to(device))

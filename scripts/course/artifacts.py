@@ -79,6 +79,7 @@ def _epochs(run: Run) -> list[str]:
 
 
 def _best(trainer: pl.Trainer) -> Path:
+    assert trainer.checkpoint_callback is not None
     return Path(trainer.checkpoint_callback.best_model_path)
 
 

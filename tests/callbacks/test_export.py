@@ -22,10 +22,9 @@ from tests.conftest import ROOT
 COMMIT = ROOT / "callbacks" / "exporting" / "commit.py"
 
 
-def source(net: nn.Module, targets: np.ndarray | None = None) -> Source:
+def source(net: nn.Module, values: np.ndarray | None = None) -> Source:
     inputs = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
-    if targets is None:
-        targets = (inputs.sum(1) > 0).astype(np.int64)
+    targets = (inputs.sum(1) > 0).astype(np.int64) if values is None else values
     description = {"task": "tensor", "input": {"shape": [2], "dtype": "float32"}, "labels": None}
     return Source(net.eval().requires_grad_(False), inputs, targets, description)
 
