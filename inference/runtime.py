@@ -1,5 +1,6 @@
 """What runs an exported file: one class for each kind of file, behind one callable."""
 
+import os
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -34,6 +35,11 @@ class Runtime(ABC):
         """The outputs on the host."""
 
 
+# Rows a thread that are run at once: on one core 256 images of the MNIST CNN in pieces of 32 took
+# 3.5 ms, at once 4.6 ms, because what lies between two layers stays in the cache.
+_PIECE = 32
+
+
 class OnnxRuntime(Runtime):
     """ONNX Runtime; torch is not imported.
 
@@ -65,6 +71,7 @@ class OnnxRuntime(Runtime):
             options.intra_op_num_threads = threads
         self.format = file.format
         self.device = device
+        self._piece = _PIECE * (threads or os.cpu_count() or 1)
         self._session = onnxruntime.InferenceSession(file.read(), options, providers=[provider])
         self._input = self._session.get_inputs()[0].name
         self._outputs = [self._session.get_outputs()[0].name]
@@ -73,7 +80,13 @@ class OnnxRuntime(Runtime):
         return {self._input: np.ascontiguousarray(inputs, dtype=np.float32)}
 
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        return self._session.run(self._outputs, inputs)[0]  # type: ignore[return-value]
+        rows = inputs[self._input]
+        if self.device != "cpu" or len(rows) <= self._piece:
+            return self._session.run(self._outputs, inputs)[0]  # type: ignore[return-value]
+        pieces = range(0, len(rows), self._piece)
+        return np.concatenate(
+            [self.run({self._input: rows[start : start + self._piece]}) for start in pieces]
+        )
 
     def to_numpy(self, outputs: np.ndarray) -> np.ndarray:
         return outputs
