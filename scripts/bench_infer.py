@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from callbacks.exporting import Source, read_source
 from inference.manifest import Manifest, read_manifest
@@ -34,6 +35,8 @@ def draw(results: dict[str, dict[int, dict[str, float]]], title: str) -> Figure:
     batches = list(next(iter(results.values())))
     axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
     axes.minorticks_off()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return figure
