@@ -5,6 +5,7 @@ from callbacks.confusion_matrix import ConfusionMatrixFigure
 from callbacks.cosine_annealing import CosineAnnealing
 from callbacks.decision_boundary import DecisionBoundary
 from callbacks.embedding_projector import EmbeddingProjector
+from callbacks.export import Export
 from callbacks.filters import FirstLayerFilters
 from callbacks.finite_loss import FiniteLoss
 from callbacks.fit_figure import FitFigure
@@ -26,6 +27,7 @@ __all__ = [
     "CosineAnnealing",
     "DecisionBoundary",
     "EmbeddingProjector",
+    "Export",
     "FiniteLoss",
     "FirstLayerFilters",
     "FitFigure",

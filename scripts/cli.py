@@ -17,6 +17,8 @@ COMMANDS = {
     "demo": ("scripts.demo", "train, test and show a digit classifier, no download needed"),
     "doctor": ("scripts.doctor", "what works on this machine, and what to do about the rest"),
     "lessons": ("scripts.lessons", "the course, step by step, with its figures"),
+    "export": ("scripts.export", "write checked files of a trained model to models/"),
+    "classify": ("scripts.classify", "digits from images: classify models/mnist_cnn a.png"),
     "bench": ("scripts.bench", "measure the figures of docs/benchmarks.md"),
 }
 

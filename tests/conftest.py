@@ -3,6 +3,7 @@
 import hashlib
 import os
 import struct
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from scripts.cli import main
 ROOT = Path(__file__).parents[1]
 # Rich measures the terminal; a fixed width keeps its tables alike everywhere.
 os.environ["COLUMNS"] = "120"
+QUICK_FIT = ["--trainer.max_epochs=8", "--trainer.accelerator=cpu"]
+EXPORT = [
+    "--trainer.callbacks+=callbacks.Export",
+    "--trainer.callbacks.name=digits",
+    "--trainer.callbacks.formats=[torchscript,int8,onnx,onnx-int8,pt2,safetensors]",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +68,29 @@ def small_mnist(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sums = {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in mnist.FILES}
     monkeypatch.setattr(mnist, "FILES", sums)
     return workplace / "data"
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``models/digits`` of a short fit whose Export callback wrote all portable formats.
+
+    The fit's checkpoint is ``logs/digits_cnn/version_0/checkpoints/best.ckpt`` two folders up.
+    """
+    for package in ("onnx", "onnxruntime", "onnxscript", "safetensors"):
+        pytest.importorskip(package, reason="the extra [export] is not installed")
+    place = tmp_path_factory.mktemp("artifact")
+    before = Path.cwd()
+    os.chdir(place)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # filters of pytest are not there for a session yet
+            code = main(
+                ["fit", "-c", str(ROOT / "configs" / "digits_cnn.yaml"), *QUICK_FIT, *EXPORT]
+            )
+    finally:
+        os.chdir(before)
+    assert code == 0
+    return place / "models" / "digits"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

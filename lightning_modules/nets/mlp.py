@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -15,6 +15,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 class MLP(nn.Sequential):
     """Linear layers with an activation between them; the input is flattened first.
+
+    Maps inputs whose dimensions after the first multiply to ``sizes[0]`` to logits (B, sizes[-1]).
+    The forward is ``nn.Sequential``'s own: TorchScript cannot compile a call of ``super()``.
 
     Args:
         sizes: widths from input to output: ``[784, 128, 64, 10]`` has 109,386 parameters.
@@ -40,7 +43,3 @@ class MLP(nn.Sequential):
             if dropout:
                 layers.append(nn.Dropout(dropout))
         super().__init__(*layers, nn.Linear(sizes[-2], sizes[-1]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, sizes[-1]) of inputs whose other dimensions multiply to sizes[0]."""
-        return super().forward(x)

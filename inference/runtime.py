@@ -1,0 +1,92 @@
+"""What runs an exported file: one class for each kind of file, behind one callable."""
+
+import os
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from inference.manifest import ArtifactFile
+
+
+class Runtime(ABC):
+    """Maps float32 inputs (B, ...) to float32 outputs (B, ...).
+
+    A call converts, runs and converts back; the three steps are there one by one for benchmarks.
+    Several threads may call one runtime.
+    """
+
+    format: str
+    device: str
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        return self.to_numpy(self.run(self.to_native(inputs)))
+
+    @abstractmethod
+    def to_native(self, inputs: np.ndarray) -> Any:
+        """The inputs as the library takes them, on its device."""
+
+    @abstractmethod
+    def run(self, inputs: Any) -> Any:
+        """The library's own call."""
+
+    @abstractmethod
+    def to_numpy(self, outputs: Any) -> np.ndarray:
+        """The outputs on the host."""
+
+
+# Rows a thread that are run at once: on one core 256 images of the MNIST CNN in pieces of 32 took
+# 3.5 ms, at once 4.6 ms, because what lies between two layers stays in the cache.
+_PIECE = 32
+
+
+class OnnxRuntime(Runtime):
+    """ONNX Runtime; torch is not imported.
+
+    Args:
+        file: an ``onnx`` or ``onnx-int8`` file.
+        device: ``cpu`` or ``cuda``; the latter needs the onnxruntime-gpu package.
+        threads: threads inside an operation, None for all cores.
+
+    Raises:
+        ValueError: onnxruntime is missing, or has no support for the device.
+    """
+
+    def __init__(self, file: ArtifactFile, device: str, threads: int | None) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ValueError(
+                f"{file.format} needs onnxruntime: pip install 'gpu-learning[export]'"
+            ) from error
+        provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+        # Without this check onnxruntime would run on the CPU and print a warning.
+        if provider not in onnxruntime.get_available_providers():
+            raise ValueError(
+                f"this onnxruntime has no {provider}; pip install onnxruntime-gpu, or use "
+                "--device cpu"
+            )
+        options = onnxruntime.SessionOptions()
+        if threads:
+            options.intra_op_num_threads = threads
+        self.format = file.format
+        self.device = device
+        self._piece = _PIECE * (threads or os.cpu_count() or 1)
+        self._session = onnxruntime.InferenceSession(file.read(), options, providers=[provider])
+        self._input = self._session.get_inputs()[0].name
+        self._outputs = [self._session.get_outputs()[0].name]
+
+    def to_native(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
+        return {self._input: np.ascontiguousarray(inputs, dtype=np.float32)}
+
+    def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        rows = inputs[self._input]
+        if self.device != "cpu" or len(rows) <= self._piece:
+            return self._session.run(self._outputs, inputs)[0]  # type: ignore[return-value]
+        pieces = range(0, len(rows), self._piece)
+        return np.concatenate(
+            [self.run({self._input: rows[start : start + self._piece]}) for start in pieces]
+        )
+
+    def to_numpy(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs

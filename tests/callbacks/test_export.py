@@ -1,0 +1,206 @@
+"""Exports: what is proved, what is refused, and what a kill leaves behind."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from callbacks import Export
+from callbacks.exporting import Source, export
+from callbacks.exporting.gate import answers_of
+from inference import load
+from inference.manifest import read_manifest
+from tests.conftest import ROOT
+
+COMMIT = ROOT / "callbacks" / "exporting" / "commit.py"
+
+
+def source(net: nn.Module, values: np.ndarray | None = None) -> Source:
+    inputs = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    targets = (inputs.sum(1) > 0).astype(np.int64) if values is None else values
+    description = {"task": "tensor", "input": {"shape": [2], "dtype": "float32"}, "labels": None}
+    return Source(net.eval().requires_grad_(False), inputs, targets, description)
+
+
+def test_the_callback_left_a_proved_artifact(artifact: Path) -> None:
+    document = read_manifest(artifact).document
+    assert set(document["files"]) == {
+        "torchscript",
+        "int8",
+        "onnx",
+        "onnx-int8",
+        "pt2",
+        "safetensors",
+    }
+    assert document["model"] == "lightning_modules.mnist_cnn.MNISTCNN"
+    assert document["parameters"] == 52_138
+    assert document["labels"] == [str(digit) for digit in range(10)]
+    best = artifact.parents[1] / document["source"]["checkpoint"]
+    assert best.name == "best.ckpt"
+    for name, entry in document["files"].items():
+        checked = entry["checked"]
+        if name == "safetensors":
+            assert checked == {"tensors": 8, "bit_equal": True}
+            continue
+        assert checked["inputs"] == 360
+        assert checked["max_difference"] < (2 if "int8" in name else 1e-3)
+        assert entry["latency"]["1"]["ratio_to_eager"]["median"] > 0
+        if "int8" in name:
+            assert len(checked["int8_operations"]) >= 2
+            assert entry["bytes"] < 67_000
+    assert not list(artifact.parent.glob(".*"))
+
+
+def test_the_weights_are_the_checkpoints(artifact: Path) -> None:
+    from safetensors.numpy import load as read
+
+    document = read_manifest(artifact).document
+    checkpoint = torch.load(
+        artifact.parents[1] / document["source"]["checkpoint"], weights_only=True
+    )
+    weights = read(read_manifest(artifact).files["safetensors"].read())
+    for name, tensor in weights.items():
+        np.testing.assert_array_equal(tensor, checkpoint["state_dict"][f"net.{name}"].numpy())
+
+
+class LiesInTorchScript(nn.Module):
+    """Answers rightly in eager and wrongly once it was scripted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.linear(x)
+        if torch.jit.is_scripting():  # type: ignore[reportPrivateImportUsage]
+            return -logits
+        return logits
+
+
+def test_a_file_that_answers_otherwise_is_removed_and_the_old_one_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "net"
+    export(source(nn.Sequential(nn.Linear(2, 3))), folder, ["torchscript"], "cpu")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ValueError, match=r"torchscript file does not do what the model does"):
+        export(source(LiesInTorchScript()), folder, ["torchscript"], "cpu")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["net"]
+
+
+def test_one_logit_and_regressions_are_compared_too(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 1))
+    one = export(source(net), tmp_path / "binary", ["torchscript", "onnx"], "cpu")
+    assert one["files"]["onnx"]["checked"]["agreement"] == 1
+    assert one["eager"]["accuracy"] is not None
+    line = source(net, np.linspace(-3, 9, 300).astype(np.float32))
+    two = export(line, tmp_path / "line", ["onnx"], "cpu")
+    assert two["eager"]["accuracy"] is None
+    outputs = load(tmp_path / "line")(line.inputs)
+    np.testing.assert_allclose(outputs, net(torch.from_numpy(line.inputs)), atol=1e-5)
+
+
+def test_answers() -> None:
+    targets = np.array([0, 1])
+    np.testing.assert_array_equal(answers_of(np.array([[1, 2], [3, 0]]), targets), [1, 0])
+    np.testing.assert_array_equal(answers_of(np.array([[-1.0], [2.0]]), targets), [0, 1])
+    assert answers_of(np.array([[-1.0], [2.0]]), np.array([0.5, 2.0])) is None
+
+
+@pytest.mark.parametrize(
+    ("formats", "device", "name", "message"),
+    [
+        (["gguff"], "cpu", "net", "no format 'gguff'; there are"),
+        ([], "cpu", "net", "no format given"),
+        (["onnx", "onnx"], "cpu", "net", "twice"),
+        (["aoti-fp16"], "cpu", "net", "CUDA"),
+        (["onnx"], "cpu", ".hidden", "cannot name a model"),
+        (["int8"], "cpu", "net", "none"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_before(
+    tmp_path: Path, formats: list[str], device: str, name: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        export(source(nn.Sequential(nn.ReLU())), tmp_path / name, formats, device)
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_the_callback_refuses_before_the_training() -> None:
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    for callback, message in (
+        (Export("net", formats=("nonsense",)), "no format"),
+        (Export("net", formats=("torchscript",)), "datamodule"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            callback.on_fit_start(trainer, pl.LightningModule())
+    with pytest.raises(ValueError, match="device"):
+        Export("net", device="tpu")
+
+
+KILLED = """
+import os, runpy, sys
+from pathlib import Path
+commit = runpy.run_path(sys.argv[1])
+build, folder, stop = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+files = [path.name for path in build.iterdir() if path.name != "manifest.json"]
+events = 0
+def hook(event, arguments):
+    global events
+    if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.listdir", "os.scandir"):
+        events += 1
+        if events == stop:
+            os._exit(9)
+sys.addaudithook(hook)
+commit["put_in_place"](build, folder, files)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_the_old_or_the_new(artifact: Path, tmp_path: Path) -> None:
+    """Kills the move at every one of its file-system calls, in turn."""
+    old = read_manifest(artifact).document["checksum"]
+    seen = []
+    for stop in range(1, 100):
+        folder, build = tmp_path / f"kept{stop}", tmp_path / f"build{stop}"
+        shutil.copytree(artifact, folder)
+        new = another_version(artifact, build)
+        done = subprocess.run([sys.executable, "-c", KILLED, COMMIT, build, folder, str(stop)])
+        manifest = read_manifest(folder)
+        for file in manifest.files.values():
+            file.read()
+        seen.append(manifest.document["checksum"])
+        assert seen[-1] in (old, new)
+        shutil.rmtree(build)
+        if done.returncode == 0:
+            break
+        assert done.returncode == 9
+    assert seen[0] == old
+    assert seen[-1] == new
+    assert len(seen) > 10
+    names = {path.name for path in folder.iterdir()}
+    assert names == {file.path.name for file in manifest.files.values()} | {"manifest.json"}
+
+
+def another_version(artifact: Path, build: Path) -> str:
+    """A build of the same files under other contents; gives its checksum."""
+    import hashlib
+
+    from callbacks.exporting.commit import name_by_content, write_manifest
+
+    build.mkdir()
+    document = json.loads((artifact / "manifest.json").read_text())
+    document.pop("checksum")
+    for kind, entry in document["files"].items():
+        path = build / f"{kind}{Path(entry['file']).suffix}"
+        path.write_bytes((artifact / entry["file"]).read_bytes() + b"new")
+        path = name_by_content(path)
+        content = path.read_bytes()
+        entry.update(file=path.name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    write_manifest(build, document)
+    return json.loads((build / "manifest.json").read_text())["checksum"]

@@ -1,0 +1,71 @@
+"""Artifacts on a GPU: what is built there, and batches of one as a CUDA graph."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from callbacks.exporting import Source, export
+from inference import load
+from inference.cuda_graphs import CudaGraphs
+from lightning_modules.nets import CNN
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    templates = torch.randn(10, 1, 28, 28)
+    labels = torch.arange(600) % 10
+    images = templates[labels] + 0.3 * torch.randn(600, 1, 28, 28)
+    net = CNN()
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
+    for _ in range(30):  # trained, so that no two answers are nearly equal
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(net(images), labels).backward()
+        optimiser.step()
+    net = net.eval().requires_grad_(False)
+    inputs, targets = images.numpy(), labels.numpy()
+    description = {
+        "task": "tensor",
+        "input": {"shape": [1, 28, 28], "dtype": "float32"},
+        "labels": None,
+    }
+    formats = ["torchscript", "pt2", "pt2-fp16"]
+    if shutil.which("g++"):
+        formats += ["aoti", "aoti-fp16"]
+    path = tmp_path_factory.mktemp("gpu") / "cnn"
+    export(Source(net, inputs, targets, description), path, formats, "cuda")
+    return path
+
+
+@pytest.mark.parametrize("runtime", ["torchscript", "pt2", "pt2-fp16", "aoti", "aoti-fp16"])
+def test_a_graph_gives_what_the_kernels_give(folder: Path, runtime: str) -> None:
+    if runtime.startswith("aoti") and not shutil.which("g++"):
+        pytest.skip("no C++ compiler")
+    model = load(folder, runtime, device="cuda")
+    assert isinstance(model.runtime, CudaGraphs)
+    inputs = np.random.default_rng(1).normal(size=(64, 1, 28, 28)).astype(np.float32)
+    together = model(inputs)
+    for row in range(64):
+        one = model(inputs[row : row + 1])
+        np.testing.assert_allclose(one[0], together[row], atol=0.05, rtol=0.01)
+        on_device = model.runtime.run(model.runtime.to_native(inputs[row : row + 1]))
+        np.testing.assert_array_equal(model.runtime.to_numpy(on_device), one)
+
+
+def test_threads_share_one_graph(folder: Path) -> None:
+    model = load(folder, "pt2", device="cuda")
+    inputs = np.random.default_rng(2).normal(size=(200, 1, 1, 28, 28)).astype(np.float32)
+    alone = [model(image) for image in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        np.testing.assert_array_equal(list(pool.map(model, inputs)), alone)
+
+
+def test_a_file_for_the_gpu_says_so_on_the_cpu(folder: Path) -> None:
+    with pytest.raises(ValueError, match="was exported for cuda"):
+        load(folder, "pt2-fp16", device="cpu")
