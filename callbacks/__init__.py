@@ -2,22 +2,36 @@
 
 from callbacks.best_and_last import BestAndLast
 from callbacks.confusion_matrix import ConfusionMatrixFigure
+from callbacks.cosine_annealing import CosineAnnealing
 from callbacks.filters import FirstLayerFilters
 from callbacks.finite_loss import FiniteLoss
 from callbacks.hparams import HParams
+from callbacks.learning_rate_log import LearningRateLog
+from callbacks.lr_scheduler import LRSchedulerCallback
+from callbacks.one_cycle import OneCycle
 from callbacks.plain_progress import PlainProgress
 from callbacks.predictions import PredictionFigures
+from callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
 from callbacks.rng_state import RNGState
+from callbacks.step_lr import StepLR
 from callbacks.throughput import Throughput
+from callbacks.warmup_cosine import WarmupCosine
 
 __all__ = [
     "BestAndLast",
     "ConfusionMatrixFigure",
+    "CosineAnnealing",
     "FiniteLoss",
     "FirstLayerFilters",
     "HParams",
+    "LRSchedulerCallback",
+    "LearningRateLog",
+    "OneCycle",
     "PlainProgress",
     "PredictionFigures",
     "RNGState",
+    "ReduceLROnPlateau",
+    "StepLR",
     "Throughput",
+    "WarmupCosine",
 ]

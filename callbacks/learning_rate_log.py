@@ -1,0 +1,40 @@
+"""The learning rate as a scalar."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+
+
+class LearningRateLog(pl.Callback):
+    """Logs ``lr``, the learning rate of the step about to be taken.
+
+    Every ``log_every_n_steps`` steps, and at the beginning of an epoch when it changed. Where an
+    optimiser has several parameter groups, the others are ``lr/group1``, ``lr/group2`` and so on.
+    Lightning's ``LearningRateMonitor`` names the scalar after the optimiser's class, so that runs
+    with different optimisers do not share a plot.
+    """
+
+    def __init__(self) -> None:
+        self._logged: list[float] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._logged = []
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        due = (trainer.global_step + 1) % trainer.log_every_n_steps == 0
+        if not trainer.loggers or not (due or batch_idx == 0) or not self._is_first(trainer):
+            return
+        rates = [float(group["lr"]) for group in trainer.optimizers[0].param_groups]
+        if not due and rates == self._logged:
+            return
+        self._logged = rates
+        values = {f"lr/group{index}" if index else "lr": lr for index, lr in enumerate(rates)}
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)
+
+    def _is_first(self, trainer: pl.Trainer) -> bool:
+        """One of several does the work: the schedulers, which know how to do this too, included."""
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        return next(c for c in callbacks if isinstance(c, LearningRateLog)) is self

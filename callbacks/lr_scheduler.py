@@ -1,0 +1,140 @@
+"""What the learning-rate callbacks share: one owner, exact resume."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import lightning.pytorch as pl
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from callbacks.learning_rate_log import LearningRateLog
+
+
+class LRSchedulerCallback(LearningRateLog, ABC):
+    """Owns the learning rate of a run: builds a scheduler of torch, steps it and logs ``lr``.
+
+    The scheduler is stepped after the optimiser's step (``interval: step``) or after an epoch's
+    last one (``interval: epoch``), in both cases before a checkpoint is written, and its state is
+    in the checkpoint, so a resumed run goes on with the very learning rate. Gradient accumulation
+    and modules that step their optimiser themselves are counted by ``trainer.global_step``.
+
+    The module's ``configure_optimizers`` returns the optimiser alone; its learning rate is where
+    the schedule begins, or its peak where there is a warm-up.
+
+    Args:
+        interval: ``step`` or ``epoch``.
+
+    Raises:
+        ValueError: another ``interval``; a second scheduler; several optimisers; a run without an
+            end where the schedule needs one; a checkpoint of another scheduler or another length.
+    """
+
+    # Whether the schedule stretches over the whole run, whose length must then be known.
+    needs_total = False
+
+    def __init__(self, interval: str) -> None:
+        super().__init__()
+        if interval not in ("step", "epoch"):
+            raise ValueError(f"interval must be step or epoch, got {interval!r}")
+        self.interval = interval
+        self.scheduler: LRScheduler | None = None
+        self.total = 0
+        self._steps = 0
+        self._restored: dict[str, Any] | None = None
+
+    @abstractmethod
+    def build(self, optimizer: Optimizer, total: int) -> LRScheduler:
+        """The scheduler of torch for a run of ``total`` optimiser steps or epochs.
+
+        ``total`` is 0 where ``needs_total`` is false.
+        """
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._refuse_second(trainer, pl_module)
+        self.total = self._count(trainer) if self.needs_total else 0
+        self.scheduler = self.build(trainer.optimizers[0], self.total)
+        if self._restored is not None:
+            if self._restored["total"] != self.total:
+                raise ValueError(
+                    f"the checkpoint's {self._name} ends after {self._restored['total']} "
+                    f"{self.interval}s, this run after {self.total}; resume with the max_epochs, "
+                    "max_steps and batch size that it was started with"
+                )
+            self.scheduler.load_state_dict(self._restored["scheduler"])
+            self._restored = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._steps = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        taken = trainer.global_step - self._steps
+        self._steps = trainer.global_step
+        if self.interval == "epoch":
+            # Not in on_train_epoch_end: the checkpoint of a validation is written before that.
+            taken = int(trainer.is_last_batch)
+        for _ in range(taken):
+            # The call after a run's last step only closes the schedule; some have no value there.
+            if not self.needs_total or self.scheduler.last_epoch + 1 < self.total:  # type: ignore[union-attr]
+                self.scheduler.step()  # type: ignore[union-attr]
+
+    def state_dict(self) -> dict[str, Any]:
+        if self.scheduler is None:
+            return {}
+        return {"total": self.total, "scheduler": self.scheduler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._restored = state_dict
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self.state_key not in checkpoint.get("callbacks", {}):
+            raise ValueError(
+                f"the checkpoint was trained without {self._name}, so there is nothing to resume "
+                "it from; take the scheduler out of this run, or start anew without --ckpt_path"
+            )
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _refuse_second(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        owners = [c._name for c in callbacks if isinstance(c, LRSchedulerCallback)]
+        if len(owners) > 1:
+            raise ValueError(
+                f"{' and '.join(owners)} would both set the learning rate; remove all but one of "
+                "them from the callbacks"
+            )
+        if trainer.lr_scheduler_configs:
+            other = type(trainer.lr_scheduler_configs[0].scheduler).__name__
+            raise ValueError(
+                f"the callback {self._name} and the {other} that configure_optimizers of "
+                f"{type(pl_module).__name__} returns would both set the learning rate; remove the "
+                f"{other} (--lr_scheduler, or in the module) to keep {self._name}, or the callback "
+                f"to keep {other}"
+            )
+        if len(trainer.optimizers) != 1:
+            raise ValueError(
+                f"{self._name} sets the learning rate of one optimiser, and "
+                f"{type(pl_module).__name__} has {len(trainer.optimizers)}; remove the callback and "
+                "schedule them in configure_optimizers"
+            )
+
+    def _count(self, trainer: pl.Trainer) -> int:
+        steps = trainer.estimated_stepping_batches
+        total = steps if self.interval == "step" else trainer.max_epochs
+        if total is None or not 0 < total < float("inf"):
+            raise ValueError(
+                f"{self._name} stretches over the whole run, and this one has no end; set "
+                f"--trainer.{'max_steps or --trainer.' if self.interval == 'step' else ''}max_epochs"
+            )
+        return int(total)

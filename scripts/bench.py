@@ -1,0 +1,20 @@
+"""``gpu-learning bench``: the commands behind the figures of docs/benchmarks.md."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+BENCHMARKS = {
+    "train": ("scripts.bench_train", "one config against the course's loop and plain Lightning"),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one benchmark: ``argv`` is ``["bench", NAME, OPTIONS...]``."""
+    if len(argv) < 2 or argv[1] not in BENCHMARKS:
+        asked = len(argv) > 1 and argv[1] in ("-h", "--help")
+        rows = "\n".join(f"  {name:<9} {text}" for name, (_, text) in BENCHMARKS.items())
+        usage = f"usage: gpu-learning bench NAME [OPTIONS]\n\nbenchmarks:\n{rows}"
+        print(usage, file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
+    return importlib.import_module(BENCHMARKS[argv[1]][0]).main(argv[1:])

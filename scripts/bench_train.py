@@ -1,0 +1,192 @@
+"""``gpu-learning bench train``: one config against the course's loop and Lightning's defaults."""
+
+import argparse
+import copy
+import json
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+
+from datamodules import MNISTDataModule
+from scripts.train import TrainCLI, quiet
+
+OFF = ["--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+
+
+class EpochTimer(pl.Callback):
+    """Seconds from the start of one epoch to the start of the next: all that an epoch costs."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._mark(pl_module)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._mark(pl_module)
+
+    def _mark(self, pl_module: pl.LightningModule) -> None:
+        _wait(pl_module.device)
+        self.starts.append(time.perf_counter())
+
+
+class PlainLightning(pl.LightningModule):
+    """What a first Lightning tutorial writes: the same net, Adam, a logged loss."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = F.cross_entropy(self.net(batch[0]), batch[1])
+        self.log("train_loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters())
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _torchvision_loader(data: MNISTDataModule) -> DataLoader:
+    from torchvision import transforms
+    from torchvision.datasets import MNIST
+
+    steps = [transforms.ToTensor(), transforms.Normalize((data.mean,), (data.std,))]
+    dataset = MNIST(data.root, train=True, transform=transforms.Compose(steps))
+    return DataLoader(dataset, batch_size=data.batch_size, shuffle=True)
+
+
+def _course_epoch(
+    net: torch.nn.Module, loader: DataLoader, device: torch.device, steps: int
+) -> float:
+    """Seconds an optimiser step of the course's loop: one image at a time, ``item()`` each step."""
+    net = net.to(device)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    running = 0.0
+    began = time.perf_counter()
+    for step, (images, labels) in enumerate(loader):
+        if step == steps:
+            break
+        images, labels = images.to(device), labels.to(device)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(images), labels)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+    _wait(device)
+    return (time.perf_counter() - began) / steps
+
+
+def _fit_epoch(trainer: pl.Trainer, model: pl.LightningModule, data: Any, steps: int) -> float:
+    """Seconds an optimiser step of the second epoch, everything between two epochs included."""
+    timer = EpochTimer()
+    trainer.callbacks.insert(0, timer)
+    if isinstance(data, pl.LightningDataModule):
+        trainer.fit(model, datamodule=data)
+    else:
+        trainer.fit(model, data)
+    return (timer.starts[2] - timer.starts[1]) / steps
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    level = logging.getLogger("lightning.pytorch").level
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.getLogger("lightning.pytorch").setLevel(level)
+
+
+def arms(options: Sequence[str], steps: int) -> dict[str, Callable[[], float]]:
+    """What is compared: name to a function that trains anew and gives seconds a step."""
+    limits = ["--trainer.max_epochs=2", f"--trainer.limit_train_batches={steps}"]
+
+    def built(*more: str) -> TrainCLI:
+        return TrainCLI(["fit", *options, *limits, *more], run=False)
+
+    first = built()
+    data = first.datamodule
+    if not isinstance(data, MNISTDataModule):
+        raise ValueError(
+            "bench train compares with torchvision's MNIST: name a config that uses it"
+        )
+    data.prepare_data()
+    loader = _torchvision_loader(data)
+    net = copy.deepcopy(first.model.net).to(memory_format=torch.contiguous_format)
+    device = first.trainer.strategy.root_device
+
+    def ours(*more: str) -> float:
+        cli = built(*more)
+        return _fit_epoch(cli.trainer, cli.model, cli.datamodule, steps)
+
+    def plain_lightning() -> float:
+        trainer = pl.Trainer(
+            max_epochs=2,
+            limit_train_batches=steps,
+            accelerator=device.type,
+            devices=1,
+            default_root_dir="logs/bench",
+            enable_model_summary=False,
+        )
+        return _fit_epoch(trainer, PlainLightning(copy.deepcopy(net)), loader, steps)
+
+    return {
+        "course": lambda: _course_epoch(copy.deepcopy(net), loader, device, steps),
+        "lightning": plain_lightning,
+        "ours": lambda: ours("--trainer.logger.init_args.name=bench"),
+        "ours, logger and bar off": lambda: ours(*OFF),
+    }
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints a table of microseconds a step and ratios to the course's loop."""
+    parser = argparse.ArgumentParser("gpu-learning bench train", description=__doc__)
+    parser.add_argument("--steps", type=int, default=1875, help="optimiser steps an epoch")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    arguments, options = parser.parse_known_args(argv[1:])
+    quiet()
+    with _silent():
+        runs = arms([*options, "--trainer.enable_model_summary=false"], arguments.steps)
+        seconds: dict[str, list[float]] = {name: [] for name in runs}
+        # In turn, so that a machine whose speed drifts slows all of them alike.
+        for _ in range(arguments.repeats):
+            for name, run in runs.items():
+                seconds[name].append(run())
+    report = _report(seconds)
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+        return 0
+    print(f"{'':<26}{'us/step':>10}{'min':>10}{'max':>10}{'ratio':>8}")
+    for name, row in report.items():
+        print(
+            f"{name:<26}{row['median']:>10.0f}{row['min']:>10.0f}{row['max']:>10.0f}"
+            f"{row['ratio']:>8.2f}"
+        )
+    return 0
+
+
+def _report(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    report = {}
+    for name, values in seconds.items():
+        ratios = [value / course for value, course in zip(values, seconds["course"], strict=True)]
+        report[name] = {
+            "median": statistics.median(values) * 1e6,
+            "min": min(values) * 1e6,
+            "max": max(values) * 1e6,
+            "ratio": statistics.median(ratios),
+        }
+    return report
