@@ -93,7 +93,11 @@ class ResidentLoader:
             self._position = 0
         for rows in self._mine(self._epoch)[self._position :]:
             self._position += 1
-            yield tuple(tensor.index_select(0, rows) for tensor in self.tensors)
+            yield self.gather(rows)
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """The batch of these row numbers (B,); a subclass may cut something else than rows."""
+        return tuple(tensor.index_select(0, rows) for tensor in self.tensors)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iteration stands: the epoch begun last and the batches given of it."""
