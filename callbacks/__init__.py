@@ -3,6 +3,7 @@
 from callbacks.best_and_last import BestAndLast
 from callbacks.confusion_matrix import ConfusionMatrixFigure
 from callbacks.cosine_annealing import CosineAnnealing
+from callbacks.export import Export
 from callbacks.filters import FirstLayerFilters
 from callbacks.finite_loss import FiniteLoss
 from callbacks.hparams import HParams
@@ -21,6 +22,7 @@ __all__ = [
     "BestAndLast",
     "ConfusionMatrixFigure",
     "CosineAnnealing",
+    "Export",
     "FiniteLoss",
     "FirstLayerFilters",
     "HParams",

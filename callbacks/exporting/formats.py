@@ -1,0 +1,128 @@
+"""The kinds of file that an export can write, and how far each may stray from eager."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from callbacks.exporting import native, onnx_files
+
+Writer = Callable[[nn.Module, Tensor, Path, str], None]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of file.
+
+    Args:
+        suffix: of the file's name.
+        write: takes the net in eval mode on the CPU, an example batch, the file and the device.
+        drift: largest difference from eager that passes, as a share of eager's largest output.
+        agreement: smallest share of inputs with eager's answer that passes.
+        needs: packages beyond torch.
+        int8: the file must be seen to run int8 operations.
+        native: it is built for the device at hand; the others run anywhere.
+        runs: it can be run on its own; what cannot is compared weight by weight.
+    """
+
+    suffix: str
+    write: Writer
+    drift: float = 1e-4
+    agreement: float = 0.9999
+    needs: tuple[str, ...] = ()
+    int8: bool = False
+    native: bool = False
+    runs: bool = True
+
+
+def write_torchscript(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
+    """Scripted and frozen: weights become constants, attributes that nothing reads go."""
+    _save_script(net, path)
+
+
+def write_int8(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
+    """Linear weights as int8, activations quantised at run time; scripted, so it needs no class."""
+    try:
+        from torch.ao.quantization import quantize_dynamic
+    except ImportError as error:
+        raise ValueError(
+            f"torch {torch.__version__} no longer has torch.ao.quantization; use onnx-int8"
+        ) from error
+    if not any(isinstance(module, nn.Linear) for module in net.modules()):
+        raise ValueError("int8 quantises linear layers, and this net has none; leave int8 out")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the deprecation is named in docs and in --help
+        quantised = quantize_dynamic(copy.deepcopy(net), {nn.Linear}, dtype=torch.qint8)
+    _save_script(quantised, path)
+
+
+def _save_script(net: nn.Module, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.jit.save(torch.jit.freeze(torch.jit.script(net)), path)
+        except Exception as error:  # the compiler of TorchScript raises many kinds
+            raise ValueError(
+                f"TorchScript cannot compile {type(net).__name__}; use pt2 or onnx instead. "
+                f"It says: {' '.join(str(error).split())[:300]}"
+            ) from error
+
+
+def write_pt2(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
+    """torch.export's graph with its weights, for any batch size."""
+    torch.export.save(native.program(net, example), path)
+
+
+def write_safetensors(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
+    """The weights alone, under the names of the net's state_dict."""
+    from safetensors.torch import save_file
+
+    weights = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+_ONNX = ("onnx", "onnxruntime", "onnxscript")
+
+FORMATS = {
+    "torchscript": Format(".pt", write_torchscript),
+    "int8": Format(".pt", write_int8, drift=0.1, agreement=0.995, int8=True),
+    "onnx": Format(".onnx", onnx_files.write_onnx, needs=_ONNX),
+    "onnx-int8": Format(
+        ".onnx", onnx_files.write_onnx_int8, drift=0.1, agreement=0.995, needs=_ONNX, int8=True
+    ),
+    "pt2": Format(".pt2", write_pt2),
+    # A GPU multiplies in TF32 where torch lets it: ten bits of mantissa.
+    "aoti": Format(".pt2", native.write_aoti, drift=1e-2, agreement=0.999, native=True),
+    "aoti-fp16": Format(".pt2", native.write_aoti_fp16, drift=2e-2, agreement=0.998, native=True),
+    "safetensors": Format(".safetensors", write_safetensors, needs=("safetensors",), runs=False),
+}
+DEFAULT = ("onnx", "onnx-int8", "pt2", "safetensors")
+
+
+def check_formats(names: list[str], device: str) -> None:
+    """Refuses what cannot be written here, before anything is trained or written.
+
+    Raises:
+        ValueError: an unknown format, a package or compiler that is missing, a device that is not.
+    """
+    if not names:
+        raise ValueError(f"no format given; there are {', '.join(FORMATS)}")
+    for name in names:
+        if name not in FORMATS:
+            raise ValueError(f"there is no format {name!r}; there are {', '.join(FORMATS)}")
+        missing = [package for package in FORMATS[name].needs if not find_spec(package)]
+        if missing:
+            raise ValueError(
+                f"{name} needs {', '.join(missing)}: pip install 'gpu-learning[export]'"
+            )
+        if FORMATS[name].native:
+            native.check(name, device)
+    if len(set(names)) < len(names):
+        raise ValueError("a format is named twice")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("torch sees no CUDA GPU; use --device cpu")

@@ -1,0 +1,161 @@
+"""``manifest.json``: what an artifact is, and the checksums that its files must have.
+
+A damaged file is refused before anything parses it. The checksums guard against damage, not
+against malice: who can write the folder can write a matching manifest. ONNX and safetensors files
+hold data only; TorchScript, ``.pt2`` and AOTInductor files are as trustworthy as their origin.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+LARGEST_MANIFEST = 1 << 20  # bytes
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ArtifactFile:
+    """One file of an artifact: ``device`` is ``any``, ``cpu`` or ``cuda``."""
+
+    format: str
+    path: Path
+    bytes: int
+    sha256: str
+    device: str
+
+    def read(self) -> bytes:
+        """The checked content.
+
+        Raises:
+            ValueError: the file is missing, or is not the one that was exported.
+        """
+        try:
+            if self.path.is_symlink() or not self.path.is_file():
+                raise ValueError(f"{self.path} is missing; export the model again")
+            size = self.path.stat().st_size
+            content = self.path.read_bytes() if size == self.bytes else b""
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be read ({error.strerror})") from error
+        if size != self.bytes:
+            raise ValueError(
+                f"{self.path} has {size:,} bytes and the manifest says {self.bytes:,}; it is "
+                "damaged, export the model again"
+            )
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise ValueError(
+                f"{self.path} does not have the checksum of the manifest; it is damaged, export "
+                "the model again"
+            )
+        return content
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked manifest.
+
+    ``input_shape`` is without the batch; ``mean`` and ``std`` normalise pixels in [0, 1] and are
+    None where the input is no image; ``labels`` name the outputs. ``document`` is all of it.
+    """
+
+    folder: Path
+    task: str
+    input_shape: tuple[int, ...]
+    mean: float | None
+    std: float | None
+    labels: tuple[str, ...] | None
+    files: dict[str, ArtifactFile]
+    document: dict[str, Any]
+
+
+def checksum(document: dict[str, Any]) -> str:
+    """sha256 over everything in the manifest but the checksum itself."""
+    rest = {key: value for key, value in document.items() if key != "checksum"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """The manifest of ``models/<name>``.
+
+    Raises:
+        ValueError: there is none, it is damaged, or it is not one of this project's.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST
+    if not path.is_file():
+        what = "has no manifest.json" if folder.is_dir() else "does not exist"
+        raise ValueError(
+            f"{folder} {what}; it must be a folder that was made by gpu-learning export"
+        )
+    document = _document(path)
+    if document.get("schema") != SCHEMA:
+        raise ValueError(
+            f"{path} has schema {document.get('schema')!r}, this version reads {SCHEMA}; export "
+            "the model again"
+        )
+    try:
+        return _manifest(folder, document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not a valid manifest: {error!r}") from error
+
+
+def _document(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > LARGEST_MANIFEST:
+        raise ValueError(f"{path} is larger than {LARGEST_MANIFEST:,} bytes; it is no manifest")
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: it is not JSON; export the model again") from error
+    if not isinstance(document, dict) or document.get("checksum") != checksum(document):
+        raise ValueError(
+            f"{path} does not have its own checksum: it is damaged or was edited; export the "
+            "model again"
+        )
+    return document
+
+
+def _manifest(folder: Path, document: dict[str, Any]) -> Manifest:
+    given = document["input"]
+    shape = tuple(_whole(size) for size in given["shape"])
+    if given["dtype"] != "float32":
+        raise ValueError(f"input dtype {given['dtype']!r} is not float32")
+    labels = document.get("labels")
+    if labels is not None and not (labels and all(isinstance(label, str) for label in labels)):
+        raise ValueError("labels must be a list of strings")
+    image = document["task"] == "image-classification"
+    if image and (labels is None or len(shape) != 3):
+        raise ValueError("an image classifier needs labels and an input of (channels, H, W)")
+    return Manifest(
+        folder=folder,
+        task=str(document["task"]),
+        input_shape=shape,
+        mean=float(given["mean"]) if image else None,
+        std=float(given["std"]) if image else None,
+        labels=tuple(labels) if labels is not None else None,
+        files={name: _file(folder, name, entry) for name, entry in document["files"].items()},
+        document=document,
+    )
+
+
+def _file(folder: Path, name: str, entry: dict[str, Any]) -> ArtifactFile:
+    if not _NAME.fullmatch(entry["file"]):
+        raise ValueError(f"{entry['file']!r} is not a plain file name")
+    if not _HASH.fullmatch(entry["sha256"]):
+        raise ValueError(f"the sha256 of {name} is not one")
+    if entry["device"] not in ("any", "cpu", "cuda"):
+        raise ValueError(f"device {entry['device']!r} is not any, cpu or cuda")
+    return ArtifactFile(
+        name, folder / entry["file"], _whole(entry["bytes"]), entry["sha256"], entry["device"]
+    )
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{value!r} is not a whole number above 0")
+    return value

@@ -1,0 +1,108 @@
+"""``load``: a folder of ``models/`` behind one callable."""
+
+from pathlib import Path
+
+import numpy as np
+
+from inference.manifest import ArtifactFile, Manifest, read_manifest
+from inference.runtime import OnnxRuntime, Runtime
+
+# Best first, by measurement. Files with native code (aoti) are run only where they are asked for.
+BEST = {
+    "cpu": ("onnx", "onnx-int8", "torchscript", "pt2", "int8"),
+    "cuda": ("pt2", "torchscript"),
+}
+RUNTIMES = ("onnx", "onnx-int8", "torchscript", "int8", "pt2", "aoti", "aoti-fp16", "executorch")
+
+
+class Model:
+    """A loaded artifact: float32 inputs (B, *input_shape) in, float32 outputs out.
+
+    Images are expected normalised; :class:`~inference.Classifier` takes them as they are.
+    """
+
+    def __init__(self, manifest: Manifest, runtime: Runtime) -> None:
+        self.manifest = manifest
+        self.runtime = runtime
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Outputs (B, ...), logits for a classifier.
+
+        Raises:
+            ValueError: the shape is not the model's.
+        """
+        inputs = np.asarray(inputs, dtype=np.float32)
+        if inputs.shape[1:] != self.manifest.input_shape or not len(inputs):
+            raise ValueError(
+                f"inputs of shape {inputs.shape} given, (batch, "
+                f"{', '.join(map(str, self.manifest.input_shape))}) expected"
+            )
+        return self.runtime(inputs)
+
+
+def load(
+    folder: str | Path, runtime: str | None = None, device: str = "cpu", threads: int | None = None
+) -> Model:
+    """A model of ``models/``: a :class:`~inference.Classifier` where it was exported as one.
+
+    Args:
+        folder: ``models/<name>``, made by ``gpu-learning export``.
+        runtime: format to run; None takes the best that is there and installed. ``aoti`` files
+            hold native code and are only taken when named.
+        device: ``cpu`` or ``cuda``. On ``cuda`` batches of one are replayed as a CUDA graph.
+        threads: threads inside an operation; None for the library's default.
+
+    Raises:
+        ValueError: no such model, a damaged file, or nothing installed that can run it.
+    """
+    manifest = read_manifest(folder)
+    if device not in BEST:
+        raise ValueError(f"device {device!r} is not cpu or cuda")
+    if manifest.task == "image-classification":
+        from inference.classifier import Classifier as kind
+    elif manifest.task == "tensor":
+        kind = Model
+    else:
+        raise ValueError(f"{folder} is a {manifest.task} model; load cannot run it")
+    if runtime is not None:
+        if runtime not in manifest.files or runtime not in RUNTIMES:
+            there = ", ".join(name for name in manifest.files if name in RUNTIMES)
+            raise ValueError(f"{folder} has no {runtime} to run; it has {there or 'none'}")
+        return kind(manifest, _open(manifest, manifest.files[runtime], device, threads))
+    reasons = []
+    for name in BEST[device]:
+        file = manifest.files.get(name)
+        if file is None:
+            continue
+        if reason := _missing(name):
+            reasons.append(reason)
+            continue
+        return kind(manifest, _open(manifest, file, device, threads))
+    raise ValueError(
+        f"nothing in {folder} can run on {device} here: "
+        + ("; ".join(reasons) or f"none of {', '.join(BEST[device])} was exported")
+    )
+
+
+def _missing(name: str) -> str | None:
+    from importlib.util import find_spec
+
+    package = "onnxruntime" if name.startswith("onnx") else "torch"
+    return None if find_spec(package) else f"{name} needs {package}, which is not installed"
+
+
+def _open(manifest: Manifest, file: ArtifactFile, device: str, threads: int | None) -> Runtime:
+    if file.format in ("onnx", "onnx-int8"):
+        return OnnxRuntime(file, device, threads)
+    if file.format == "executorch":
+        from inference.executorch_runtime import ExecuTorchRuntime
+
+        return ExecuTorchRuntime(file, device)
+    from inference.torch_runtime import TorchRuntime
+
+    opened = TorchRuntime(file, device, threads)
+    if device == "cpu":
+        return opened
+    from inference.cuda_graphs import CudaGraphs
+
+    return CudaGraphs(opened, manifest.input_shape)

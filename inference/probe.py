@@ -1,0 +1,131 @@
+"""``python -m inference.probe``: runs exported files in a process that knows no training code.
+
+An export is proved by this process: it reads the files as a user would, through ``load``, and
+every import of a training package fails. It reads one JSON request a line from standard input and
+answers each with one line on standard output: ``{"ok": true, ...}`` or ``{"error": "..."}``.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# An import of any of these raises ModuleNotFoundError from here on.
+FORBIDDEN = ("lightning", "pytorch_lightning", "lightning_modules", "datamodules", "callbacks")
+for _name in FORBIDDEN:
+    sys.modules[_name] = None  # type: ignore[assignment]
+
+import numpy as np  # noqa: E402
+
+from inference.manifest import read_manifest  # noqa: E402
+from inference.model import Model, load  # noqa: E402
+
+
+class Probe:
+    """Holds the models that were opened; each method answers one kind of request."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, Model] = {}
+
+    def open(self, folder: str, format: str, device: str, threads: int) -> dict[str, Any]:
+        """Loads one file of ``folder``."""
+        self._models[format] = load(folder, format, device, threads)
+        return {}
+
+    def run(self, format: str, inputs: str, outputs: str, batch: int) -> dict[str, Any]:
+        """Runs the array file ``inputs`` in batches and writes the array file ``outputs``."""
+        given = np.load(inputs, allow_pickle=False)
+        model = self._models[format]
+        parts = [model(given[start : start + batch]) for start in range(0, len(given), batch)]
+        np.save(outputs, np.concatenate(parts))
+        return {}
+
+    def time(self, format: str, inputs: str, batch: int, calls: int) -> dict[str, Any]:
+        """Seconds a call, over ``calls`` calls after two that are not counted."""
+        runtime = self._models[format].runtime
+        given = runtime.to_native(np.load(inputs, allow_pickle=False)[:batch])
+        for _ in range(2):
+            runtime.to_numpy(runtime.run(given))
+        wait = _wait(runtime.device)
+        began = time.perf_counter()
+        for _ in range(calls):
+            runtime.run(given)
+            wait()
+        return {"seconds": (time.perf_counter() - began) / calls}
+
+    def int8_operations(self, folder: str, format: str, inputs: str) -> dict[str, Any]:
+        """Names of the 8-bit operations that one run executes."""
+        batch = np.load(inputs, allow_pickle=False)[:2]
+        if format.startswith("onnx"):
+            return {"operations": _onnx_operations(folder, format, batch)}
+        return {"operations": _torch_operations(self._models[format], batch)}
+
+    def weights(self, folder: str, format: str) -> dict[str, Any]:
+        """sha256 of each tensor of a safetensors file."""
+        from safetensors.numpy import load as read
+
+        tensors = read(read_manifest(folder).files[format].read())
+        return {
+            "weights": {
+                name: hashlib.sha256(np.ascontiguousarray(tensor).tobytes()).hexdigest()
+                for name, tensor in tensors.items()
+            }
+        }
+
+
+def _wait(device: str) -> Callable[[], None]:
+    if device != "cuda":
+        return lambda: None
+    import torch
+
+    return torch.cuda.synchronize
+
+
+def _onnx_operations(folder: str, format: str, batch: np.ndarray) -> list[str]:
+    """From a profile of ONNX Runtime: what ran after its own fusions."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(Path(folder) / "profile")
+    content = read_manifest(folder).files[format].read()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session.run(None, {session.get_inputs()[0].name: batch})
+    profile = Path(session.end_profiling())
+    events = json.loads(profile.read_text())
+    profile.unlink()
+    ran = [event["args"].get("op_name", "") for event in events if event.get("cat") == "Node"]
+    return sorted(name for name in ran if "Quant" in name or "Integer" in name)
+
+
+def _torch_operations(model: Model, batch: np.ndarray) -> list[str]:
+    import torch
+
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        model(batch)
+    ran = [event.key for event in profile.key_averages() for _ in range(event.count)]
+    return sorted(name for name in ran if name.startswith("quantized::"))
+
+
+def main() -> int:
+    """Serves requests until standard input ends."""
+    # Libraries print to standard output; the answers have a copy of it for themselves.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    probe = Probe()
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"ok": True, **getattr(probe, request.pop("do"))(**request)}
+        except Exception as error:  # whatever a file causes is the answer
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

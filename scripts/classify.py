@@ -1,0 +1,73 @@
+"""``gpu-learning classify``: which digits pictures show."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from inference import Classifier, Prediction, load
+from inference.classifier import find_images
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints a prediction for each file; 1 if a file could not be read, 0 otherwise."""
+    parser = argparse.ArgumentParser(
+        "gpu-learning classify",
+        description="Says which digit each picture shows. Folders are walked. Dark ink on a light "
+        "ground and light on dark are told apart by the edge of the picture.",
+    )
+    parser.add_argument("model", type=Path, help="models/NAME")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="file or folder")
+    parser.add_argument("--runtime", help="exported format to run; the best by default")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--ink", choices=["auto", "dark", "light"], default="auto")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    arguments = parser.parse_args(argv[1:])
+    model = load(arguments.model, arguments.runtime, arguments.device)
+    if not isinstance(model, Classifier):
+        raise ValueError(f"{arguments.model} is no image classifier")
+    paths = find_images(arguments.images)
+    invert = {"auto": None, "dark": True, "light": False}[arguments.ink]
+    as_json = arguments.json or not sys.stdout.isatty()
+    failed = []
+    if not as_json:
+        width = max(4, *(len(str(path)) for path in paths))
+        print(f"{'file':<{width}}  digit  confidence  ink")
+    for path, result in _with_progress(model.predict_files(paths, invert=invert), len(paths)):
+        if isinstance(result, ValueError):
+            failed.append((path, result))
+        elif as_json:
+            print(json.dumps(_fields(path, result)))
+        else:
+            ink = "dark" if result.inverted else "light"
+            print(f"{path!s:<{width}}  {result.label:>5}  {result.confidence:>9.1%}  {ink}")
+    for path, error in failed:
+        text = str(error) if str(path) in str(error) else f"{path}: {error}"
+        print(f"gpu-learning: error: {text}", file=sys.stderr)
+    if failed:
+        print(
+            f"gpu-learning: {len(failed)} of {len(paths)} could not be classified", file=sys.stderr
+        )
+    return 1 if failed else 0
+
+
+def _fields(path: Path, prediction: Prediction) -> dict[str, object]:
+    return {
+        "file": str(path),
+        "label": prediction.label,
+        "confidence": round(prediction.confidence, 6),
+        "all_probs": [round(share, 6) for share in prediction.all_probs],
+        "inverted": prediction.inverted,
+    }
+
+
+def _with_progress(results, total: int):
+    """A bar on standard error while there is somebody to see it and enough to wait for."""
+    if total < 64 or not sys.stderr.isatty():
+        yield from results
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(results, "reading", total, console=Console(stderr=True), transient=True)

@@ -1,0 +1,86 @@
+"""``gpu-learning export``: a checkpoint becomes checked files in ``models/<name>``."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from callbacks.exporting import DEFAULT, FORMATS, export, find_checkpoint, read_source
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exports and prints what was proved."""
+    parser = argparse.ArgumentParser(
+        "gpu-learning export",
+        description="Writes the best weights of a run to models/NAME. Every file is read back by "
+        "a fresh process and compared with eager on the test split; all pass, or nothing changes.",
+        epilog=f"formats: {', '.join(FORMATS)}. torchscript and int8 use interfaces that torch has "
+        "deprecated; onnx, onnx-int8 and pt2 succeed them. aoti files hold native code for the "
+        "processor at hand.",
+    )
+    parser.add_argument("source", type=Path, help="checkpoint, run folder or logs/<experiment>")
+    parser.add_argument("--name", help="name under models/; the experiment's by default")
+    parser.add_argument("--format", default=",".join(DEFAULT), help="formats, by comma: %(default)s")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="where artifacts live")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--root", help="folder of the test data, if not that of the training")
+    parser.add_argument("--json", action="store_true", help="the manifest as one JSON document")
+    arguments = parser.parse_args(argv[1:])
+    checkpoint = find_checkpoint(arguments.source)
+    name = arguments.name or _experiment(checkpoint)
+    formats = [text.strip() for text in arguments.format.split(",") if text.strip()]
+    device = arguments.device
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    source = read_source(checkpoint, arguments.root)
+    manifest = export(source, arguments.models / name, formats, device)
+    if arguments.json:
+        print(json.dumps(manifest, indent=2))
+    else:
+        _print(manifest, arguments.models / name)
+    return 0
+
+
+def _experiment(checkpoint: Path) -> str:
+    """``mnist_cnn`` from ``logs/mnist_cnn/version_0/checkpoints/best.ckpt``."""
+    parents = checkpoint.resolve().parents
+    if parents[0].name != "checkpoints":
+        raise ValueError(f"{checkpoint} lies in no run; name the model with --name")
+    return parents[2].name
+
+
+def _print(manifest: dict[str, Any], folder: Path) -> None:
+    eager = manifest["eager"]
+    print(f"{folder}: {manifest['parameters']:,} parameters, eager {_percent(eager['accuracy'])}")
+    print(
+        f"{'format':<12}{'bytes':>11}{'difference':>12}{'agreement':>11}{'accuracy':>10}"
+        f"{'x eager b1':>12}{'b256':>7}"
+    )
+    for name, entry in manifest["files"].items():
+        checked = entry["checked"]
+        ratios = [
+            f"{latency['ratio_to_eager']['median']:.2f}"
+            for latency in entry.get("latency", {}).values()
+        ] or ["", ""]
+        difference = f"{checked['max_difference']:.1e}" if "agreement" in checked else "bit-equal"
+        print(
+            f"{name:<12}{entry['bytes']:>11,}{difference:>12}"
+            f"{_percent(checked.get('agreement')):>11}{_percent(checked.get('accuracy')):>10}"
+            f"{ratios[0]:>12}{ratios[1]:>7}"
+        )
+    print(
+        f"compared on {_data(manifest)}; one thread; x eager: how many times faster, median of "
+        "15 rounds; gpu-learning bench infer measures it properly"
+    )
+
+
+def _data(manifest: dict[str, Any]) -> str:
+    """Which data the files were compared on."""
+    return f"the {manifest['test_inputs']:,} test inputs of {manifest['data']}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.2%}"
