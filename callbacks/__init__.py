@@ -4,6 +4,7 @@ from callbacks.best_and_last import BestAndLast
 from callbacks.confusion_matrix import ConfusionMatrixFigure
 from callbacks.cosine_annealing import CosineAnnealing
 from callbacks.export import Export
+from callbacks.export_text import ExportText
 from callbacks.filters import FirstLayerFilters
 from callbacks.finite_loss import FiniteLoss
 from callbacks.hparams import HParams
@@ -23,6 +24,7 @@ __all__ = [
     "ConfusionMatrixFigure",
     "CosineAnnealing",
     "Export",
+    "ExportText",
     "FiniteLoss",
     "FirstLayerFilters",
     "HParams",

@@ -115,6 +115,14 @@ class CachedGPT:
             return F.linear(hidden, self.weights["token.weight"]).float()
         return self._linear(hidden, "head").float()
 
+    @torch.inference_mode()
+    def all_logits(self, ids: list[int]) -> Tensor:
+        """Logits (T, vocab_size) after each of up to ``context`` tokens, on the CPU."""
+        tokens = torch.tensor([ids], device=self.device)
+        positions = self._places[None, : len(ids)]
+        rows = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        return self.logits(self.hidden(tokens, positions, rows, len(ids)))[0].cpu()
+
 
 def _check(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
     width, vocab = config["width"], config["vocab_size"]

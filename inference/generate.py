@@ -98,8 +98,15 @@ class TextGenerator:
         self.engine = DecodeEngine(self.model, cache, compile)
 
     @classmethod
-    def load(cls, folder: str | Path, **kwargs: Any) -> "TextGenerator":
-        """From an artifact, ``models/<name>``; ``kwargs`` as for the class.
+    def load(
+        cls, folder: str | Path, format: str | None = None, slots: int = 1, **kwargs: Any
+    ) -> "TextGenerator":
+        """From an artifact, ``models/<name>``.
+
+        Args:
+            folder: what ``gpu-learning export`` wrote.
+            format: the file to take; None for the most exact that there is.
+            slots, kwargs: as for the class; an ``onnx`` file runs on the CPU, one text at a time.
 
         Raises:
             ValueError: the folder is no language model, a file is missing, damaged or belongs to
@@ -107,8 +114,17 @@ class TextGenerator:
         """
         from inference.text_artifact import read_text_artifact
 
-        artifact = read_text_artifact(Path(folder))
-        return cls(artifact.config, artifact.weights, artifact.tokenizer, **kwargs)
+        artifact = read_text_artifact(Path(folder), format)
+        if artifact.format == "onnx":
+            return cls._around(artifact.model(), artifact.tokenizer, kwargs.get("cache", True))
+        return cls(artifact.config, artifact.weights, artifact.tokenizer, slots=slots, **kwargs)
+
+    @classmethod
+    def _around(cls, model: CachedGPT, tokenizer: Tokenizer, cache: bool) -> "TextGenerator":
+        generator = cls.__new__(cls)
+        generator.tokenizer, generator.model = tokenizer, model
+        generator.engine = DecodeEngine(model, cache)
+        return generator
 
     def begin(
         self, prompt: str, options: SamplingOptions, truncate: bool = False

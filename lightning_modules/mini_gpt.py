@@ -83,7 +83,8 @@ class MiniGPT(pl.LightningModule):
 
     def configure_model(self) -> None:
         """Builds the net where the vocabulary is the data's, and checks that the two fit."""
-        data = getattr(self.trainer, "datamodule", None)
+        # Without a trainer (load_from_checkpoint) there is no data to compare with.
+        data = getattr(self._trainer, "datamodule", None)
         tokenizer = getattr(data, "tokenizer", None)
         if self.hparams.vocab_size is None:
             if tokenizer is None:
