@@ -1,5 +1,6 @@
 """Callbacks: one class, one file, one job."""
 
+from callbacks.attention_maps import AttentionMaps
 from callbacks.best_and_last import BestAndLast
 from callbacks.confusion_matrix import ConfusionMatrixFigure
 from callbacks.cosine_annealing import CosineAnnealing
@@ -16,10 +17,12 @@ from callbacks.predictions import PredictionFigures
 from callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
 from callbacks.rng_state import RNGState
 from callbacks.step_lr import StepLR
+from callbacks.text_samples import TextSamples
 from callbacks.throughput import Throughput
 from callbacks.warmup_cosine import WarmupCosine
 
 __all__ = [
+    "AttentionMaps",
     "BestAndLast",
     "ConfusionMatrixFigure",
     "CosineAnnealing",
@@ -36,6 +39,7 @@ __all__ = [
     "RNGState",
     "ReduceLROnPlateau",
     "StepLR",
+    "TextSamples",
     "Throughput",
     "WarmupCosine",
 ]

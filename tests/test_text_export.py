@@ -1,0 +1,102 @@
+"""Artifacts of language models: each file gives what the net gives, in other programs too."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from callbacks.text_exporting import TextSource, check_text_formats, export_text
+from callbacks.text_exporting.gguf_file import write_gguf
+from datamodules import BPETokenizer, CharTokenizer
+from inference import load
+from inference.generate import TextGenerator
+from inference.sampling import SamplingOptions
+from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig
+
+CHARACTERS = " .acdeghlmnorst"
+PROMPT = "the cat"
+GREEDY = SamplingOptions(max_new_tokens=20, temperature=0)
+
+
+def _net(config: GPTConfig, scale: float = 0.2) -> GPT:
+    torch.manual_seed(0)
+    net = GPT(config).eval().requires_grad_(False)
+    for parameter in net.parameters():
+        parameter += scale * torch.randn_like(parameter)
+    return net
+
+
+def _source(net: GPT, tokenizer: str) -> TextSource:
+    config = net.config
+    ids = torch.randint(config.vocab_size, (4, config.context + 1))
+    fields = {name: value for name, value in vars(config).items() if name != "dropout"}
+    description = {
+        "task": "text-generation",
+        "input": {"shape": [config.context], "dtype": "int64"},
+        "labels": None,
+        "config": fields,
+        "parameters": sum(p.numel() for p in net.parameters()),
+    }
+    return TextSource(net, tokenizer, ids[:, :-1], ids[:, 1:], 1.0, description)
+
+
+CHAR = CharTokenizer(CHARACTERS).to_json()
+COURSE = GPTConfig()
+SMALL = GPTConfig(width=64, heads=4, context=48, **GPT2_SWITCHES)
+# nanoGPT's kind: no biases at all.
+BARE = GPTConfig(width=64, heads=2, context=48, **(GPT2_SWITCHES | {"qkv_bias": False}), bias=False)
+
+
+def test_every_file_of_an_artifact_gives_the_nets_text(tmp_path: Path) -> None:
+    for package in ("gguf", "onnxruntime", "onnxscript", "transformers"):
+        pytest.importorskip(package)
+    net = _net(SMALL)
+    formats = ["safetensors", "bf16", "int8", "onnx", "gguf", "gguf-q8", "hf"]
+    manifest = export_text(_source(net, CHAR), tmp_path / "small", formats)
+    ids = [CHARACTERS.index(character) for character in PROMPT]
+    for _ in range(20):
+        ids.append(int(net(torch.tensor([ids]))[0, -1].argmax()))
+    expected = "".join(CHARACTERS[number] for number in ids[len(PROMPT) :])
+    for kind in ("safetensors", "onnx", "gguf"):
+        generator = TextGenerator.load(tmp_path / "small", kind, device="cpu")
+        assert "".join(generator.stream(PROMPT, GREEDY)) == expected, kind
+    files = manifest["files"]
+    assert files["gguf"]["bytes"] >= 1.3 * files["gguf-q8"]["bytes"]
+    assert files["safetensors"]["bytes"] >= 3 * files["int8"]["bytes"]
+    # What is there keeps to what was asked last.
+    export_text(_source(net, CHAR), tmp_path / "small", ["safetensors"])
+    names = sorted(path.name.split("-")[0] for path in (tmp_path / "small").iterdir())
+    assert names == ["manifest.json", "safetensors", "tokenizer"]
+    assert isinstance(load(tmp_path / "small"), TextGenerator)
+
+
+def _llama(path: Path, prompt: str, tokens: int, context: int) -> str:
+    """What llama.cpp goes on with, greedily."""
+    llama = pytest.importorskip(
+        "xllamacpp", reason="llama.cpp is not installed (pip install xllamacpp)"
+    )
+    parameters = llama.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_ctx = context
+    parameters.n_parallel = 1
+    parameters.cpuparams.n_threads = 1
+    parameters.warmup = False
+    server = llama.Server(parameters)
+    answer = server.handle_completions(
+        {"prompt": prompt, "n_predict": tokens, "temperature": 0.0, "cache_prompt": False}
+    )
+    return answer["content"] if "content" in answer else answer["choices"][0]["text"]
+
+
+@pytest.mark.parametrize("config", [SMALL, BARE], ids=["biases", "no-biases"])
+def test_llama_cpp_gives_the_same_characters(config: GPTConfig, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    net = _net(config)
+    path = tmp_path / "model.gguf"
+    write_gguf(net, CHAR, path, "test")
+    ids = [CHARACTERS.index(character) for character in PROMPT]
+    for _ in range(40):
+        ids.append(int(net(torch.tensor([ids]))[0, -1].argmax()))
+    expected = "".join(CHARACTERS[number] for number in ids[len(PROMPT) :])
+    assert len(set(expected)) > 2
+    assert _llama(path, PROMPT, 40, config.context) == expected
