@@ -19,6 +19,9 @@ class BestAndLast(ModelCheckpoint):
         mode: ``max`` or ``min``.
         every_n_steps: optimiser steps between two writes of ``last.ckpt``, 0 for epochs only.
 
+    Raises:
+        ValueError: nothing logs ``monitor``.
+
     Example::
 
         callbacks+:
@@ -33,10 +36,10 @@ class BestAndLast(ModelCheckpoint):
             filename="best",
             monitor=monitor,
             mode=mode,
-            save_last=True,
             enable_version_counter=False,
         )
         self.every_n_steps = every_n_steps
+        self._written = 0
 
     @property
     def state_key(self) -> str:
@@ -45,6 +48,7 @@ class BestAndLast(ModelCheckpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        self._written = trainer.global_step
         if not sum(trainer.num_val_batches):
             self.monitor = None
 
@@ -56,10 +60,25 @@ class BestAndLast(ModelCheckpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
-            self._save_last(trainer)
+        # A batch may hold several optimiser steps, so the due one is passed rather than met.
+        step = trainer.global_step
+        if self.every_n_steps and step // self.every_n_steps > self._written // self.every_n_steps:
+            self._write_last(trainer)
 
-    def _save_last(self, trainer: pl.Trainer) -> None:
-        if trainer.fast_dev_run or not self.dirpath:
-            return
-        trainer.save_checkpoint(Path(self.dirpath) / f"{self.CHECKPOINT_NAME_LAST}.ckpt")
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking and self.monitor not in trainer.callback_metrics:
+            logged = ", ".join(sorted(trainer.callback_metrics))
+            raise ValueError(f"monitor {self.monitor!r} is not logged; there is {logged}")
+        super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # A run that ends within its first epoch has not been validated yet.
+        if self.monitor is None or self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
+        # ModelCheckpoint's own save_last writes only when the best one changes.
+        self._write_last(trainer)
+
+    def _write_last(self, trainer: pl.Trainer) -> None:
+        self._written = trainer.global_step
+        if not trainer.fast_dev_run:
+            trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")

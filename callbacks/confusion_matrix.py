@@ -17,7 +17,7 @@ def confusion_figure(counts: Tensor) -> Figure:
         xlabel="predicted", ylabel="true", xticks=list(classes), yticks=list(classes)
     )
     # A root brings out the few mistakes beside the many right answers.
-    axes.imshow(share.sqrt(), cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(share.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)
     for row in classes:
         for column in classes:
             if count := int(counts[row, column]):

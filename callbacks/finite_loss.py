@@ -33,13 +33,17 @@ class FiniteLoss(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        if loss is None:
+        if outputs is None:
             return
+        outputs = outputs if isinstance(outputs, dict) else {"loss": outputs}
+        # A batch that held several optimiser steps comes with the loss of each of them.
+        losses = outputs.get("losses", outputs["loss"]).detach().reshape(-1)
+        step = trainer.global_step
         if not self._losses:
-            self._first = trainer.global_step
-        self._losses.append(loss.detach())
-        if loss.device.type == "cpu" or trainer.global_step % trainer.log_every_n_steps == 0:
+            self._first = step - len(losses) + 1
+        self._losses.append(losses)
+        every = trainer.log_every_n_steps
+        if losses.device.type == "cpu" or step // every > (self._first - 1) // every:
             self._check()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -53,7 +57,7 @@ class FiniteLoss(pl.Callback):
     def _check(self) -> None:
         if not self._losses:
             return
-        values = torch.stack(self._losses).tolist()
+        values = torch.cat(self._losses).tolist()
         self._losses.clear()
         for offset, value in enumerate(values):
             if not abs(value) < float("inf"):

@@ -16,15 +16,25 @@ class LearningRateLog(pl.Callback):
 
     def __init__(self) -> None:
         self._logged: list[float] = []
+        self._looked = 0
+        self._epoch_begins = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._logged = []
+        self._looked = trainer.global_step
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._epoch_begins = True
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        due = (trainer.global_step + 1) % trainer.log_every_n_steps == 0
-        if not trainer.loggers or not (due or batch_idx == 0) or not self._is_first(trainer):
+        # A batch may hold several optimiser steps, so the due one is passed rather than met.
+        every, step = trainer.log_every_n_steps, trainer.global_step + 1
+        due = step // every > self._looked // every
+        look = due or self._epoch_begins
+        self._looked, self._epoch_begins = step, False
+        if not trainer.loggers or not look or not self._is_first(trainer):
             return
         rates = [float(group["lr"]) for group in trainer.optimizers[0].param_groups]
         if not due and rates == self._logged:

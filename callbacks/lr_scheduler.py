@@ -81,9 +81,25 @@ class LRSchedulerCallback(LearningRateLog, ABC):
             # Not in on_train_epoch_end: the checkpoint of a validation is written before that.
             taken = int(trainer.is_last_batch)
         for _ in range(taken):
-            # The call after a run's last step only closes the schedule; some have no value there.
-            if not self.needs_total or self.scheduler.last_epoch + 1 < self.total:  # type: ignore[union-attr]
-                self.scheduler.step()  # type: ignore[union-attr]
+            self._move_on()
+
+    def take(self, steps: int) -> list[list[float]]:
+        """Learning rates of the next optimiser steps, one a parameter group, for who takes several.
+
+        The scheduler moves on past them, as if they had been taken one by one.
+        """
+        rates = []
+        for _ in range(steps):
+            rates.append([float(group["lr"]) for group in self.scheduler.optimizer.param_groups])  # type: ignore[union-attr]
+            if self.interval == "step":
+                self._move_on()
+                self._steps += 1
+        return rates
+
+    def _move_on(self) -> None:
+        # The call after a run's last step only closes the schedule; some have no value there.
+        if not self.needs_total or self.scheduler.last_epoch + 1 < self.total:  # type: ignore[union-attr]
+            self.scheduler.step()  # type: ignore[union-attr]
 
     def state_dict(self) -> dict[str, Any]:
         if self.scheduler is None:

@@ -29,7 +29,7 @@ def prediction_figure(
     figure.suptitle(title)
     for index, image in enumerate(images):
         axes = figure.add_subplot(rows, columns, index + 1, xticks=[], yticks=[])
-        axes.imshow(image[0], cmap="gray")
+        axes.imshow(image[0].numpy(), cmap="gray")
         right = predicted[index] == labels[index]
         caption = f"{predicted[index]}  {confidence[index]:.0%}"
         if not right:

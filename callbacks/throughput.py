@@ -27,9 +27,11 @@ class Throughput(pl.Callback):
         self.unit = unit
         self._since: float | None = None
         self._samples = 0
+        self._looked = 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = None
+        self._looked = trainer.global_step
 
     def on_train_batch_end(
         self,
@@ -40,7 +42,10 @@ class Throughput(pl.Callback):
         batch_idx: int,
     ) -> None:
         self._samples += batch[0].numel() if self.unit == "tokens" else len(batch[0])
-        if (batch_idx + 1) % trainer.log_every_n_steps and self._since is not None:
+        # A batch may hold several optimiser steps, so the due one is passed rather than met.
+        every, step = trainer.log_every_n_steps, trainer.global_step
+        due, self._looked = step // every > self._looked // every, step
+        if not due and self._since is not None:
             return
         now = time.perf_counter()
         if self._since is not None:

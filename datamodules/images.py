@@ -9,7 +9,10 @@ from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from datamodules.affine import random_affine
 from datamodules.resident import ResidentLoader
+
+Batch = tuple[Tensor, Tensor]
 
 
 class ImageDataModule(pl.LightningDataModule, ABC):
@@ -30,6 +33,9 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         resident: hold the whole set on the training device (see :class:`ResidentLoader`); with
             false it stays in host memory behind a :class:`~torch.utils.data.DataLoader`.
         num_workers: worker processes of that DataLoader; without meaning for a resident set.
+        rotate: largest random rotation of a training image, in degrees either way.
+        shift: its largest random shift along each axis, in pixels.
+        zoom: its largest random relative change of size.
 
     Raises:
         ValueError: classes outside 0-9 or repeated, or a ``val_size`` that leaves nothing to train.
@@ -48,6 +54,9 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         classes: list[int] | None = None,
         resident: bool = True,
         num_workers: int = 0,
+        rotate: float = 0.0,
+        shift: float = 0.0,
+        zoom: float = 0.0,
     ) -> None:
         super().__init__()
         if classes is not None and (
@@ -59,6 +68,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if size < 1:
                 raise ValueError(f"{name} must be at least 1, got {size}")
+        if min(rotate, shift, zoom) < 0 or zoom >= 1:
+            raise ValueError("rotate and shift must be 0 or more, zoom from 0 to below 1")
         self.save_hyperparameters()
         self.root = root
         self.batch_size = batch_size
@@ -68,6 +79,9 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.classes = sorted(classes) if classes else list(range(10))
         self.resident = resident
         self.num_workers = num_workers
+        self.rotate = rotate
+        self.shift = shift
+        self.zoom = zoom
         self._splits: dict[str, tuple[Tensor, Tensor]] = {}
 
     @abstractmethod
@@ -105,6 +119,16 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         images = images.unsqueeze(1).float().div_(255).sub_(self.mean).div_(self.std)
         return images, labels  # (N, 1, 28, 28), (N,)
 
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Moves the images of a training batch about; all others stay as they are."""
+        moving = self.rotate or self.shift or self.zoom
+        # A lone tensor is the example input that TensorBoard's graph is drawn from.
+        if not moving or isinstance(batch, Tensor) or not (self.trainer and self.trainer.training):
+            return batch
+        images, labels = batch
+        background = -self.mean / self.std
+        return random_affine(images, self.rotate, self.shift, self.zoom, background), labels
+
     def train_dataloader(self) -> ResidentLoader | DataLoader:
         return self._loader("train", self.batch_size, shuffle=True)
 
@@ -126,6 +150,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            # --trainer.overfit_batches means the same batches every epoch.
+            shuffle = shuffle and not self.trainer.overfit_batches
         if self.resident:
             return ResidentLoader(tensors, batch_size, shuffle, self.seed, rank, world_size)
         dataset = TensorDataset(*tensors)

@@ -5,7 +5,8 @@ than arithmetic. Here the whole set is tensors on the device and a batch is one 
 tensor.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -82,22 +83,44 @@ class ResidentLoader:
         cuts = [width * step for step in range(1, len(self))]
         return [part[self.rank :: self.world_size] for part in order.tensor_split(cuts)]
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        # A generator: nothing changes until the first batch is asked for, so that Lightning's
-        # trial call of iter() does not spend an epoch.
-        if self._resume and self._position < len(self):
-            self._resume = False
-        else:
-            self._resume = False
+    def _begin(self) -> list[Tensor]:
+        """Starts the next epoch, or goes on with a restored one; gives all its row numbers."""
+        if not (self._resume and self._position < len(self)):
             self._epoch += 1
             self._position = 0
-        for rows in self._mine(self._epoch)[self._position :]:
-            self._position += 1
-            yield self.gather(rows)
+        self._resume = False
+        return self._mine(self._epoch)
 
     def gather(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """The batch of these row numbers (B,); a subclass may cut something else than rows."""
+        """The batch of some row numbers (B,): one ``index_select`` a tensor."""
         return tuple(tensor.index_select(0, rows) for tensor in self.tensors)
+
+    # Both are generators: nothing changes until the first batch is asked for, so that Lightning's
+    # trial call of iter() does not spend an epoch.
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        batches = self._begin()
+        while self._position < len(batches):
+            self._position += 1
+            yield self.gather(batches[self._position - 1])
+
+    def chunks(self, room: Callable[[], int]) -> Iterator[Tensor]:
+        """The rest of an epoch as row numbers of several batches at once.  # (m, B)
+
+        Args:
+            room: asked before each chunk for the most batches that it may hold. A batch of another
+                size, such as a smaller last one, comes alone.
+        """
+        batches = self._begin()
+        while self._position < len(batches):
+            size = len(batches[self._position])
+            group = list(
+                takewhile(
+                    lambda rows, size=size: len(rows) == size,
+                    batches[self._position : self._position + room()],
+                )
+            )
+            self._position += len(group)
+            yield torch.stack(group)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iteration stands: the epoch begun last and the batches given of it."""

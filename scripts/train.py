@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
+import strategies  # noqa: F401  registers cuda_graph
 from callbacks import PlainProgress
 from scripts.parser import OneSentenceParser
 
@@ -190,6 +191,10 @@ def quiet() -> None:
     for message in (
         # TensorBoard's graph page is made by torch.jit.trace; there is no other way yet.
         r"`torch\.jit\.trace(_method)?` is deprecated",
+        # val_size: 0 asks for no validation.
+        r"Total length of `list` across ranks is zero",
+        # The checkpoints of a resumed run go on in its folder.
+        r"Checkpoint directory .* exists and is not empty",
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     ):
         warnings.filterwarnings("ignore", message=message)

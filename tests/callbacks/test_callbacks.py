@@ -1,0 +1,203 @@
+"""The callbacks in real runs of a small net on the embedded digits."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from callbacks import (
+    BestAndLast,
+    ConfusionMatrixFigure,
+    FiniteLoss,
+    FirstLayerFilters,
+    HParams,
+    PlainProgress,
+    PredictionFigures,
+    RNGState,
+    Throughput,
+)
+from callbacks.confusion_matrix import confusion_figure
+from callbacks.filters import filter_grid
+from datamodules import DigitsDataModule
+from lightning_modules import MNISTMLP
+
+
+class Small(MNISTMLP):
+    def __init__(self, break_at: int = -1) -> None:
+        super().__init__(hidden=(16,))
+        self.break_at = break_at
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss * float("nan") if self.global_step == self.break_at else loss
+
+
+def trainer(*callbacks: pl.Callback, logger: object = False, **kwargs) -> pl.Trainer:
+    kwargs.setdefault("max_epochs", 2)
+    return pl.Trainer(
+        accelerator="cpu",
+        logger=logger,
+        callbacks=list(callbacks),
+        enable_progress_bar=any(isinstance(c, PlainProgress) for c in callbacks),
+        enable_model_summary=False,
+        enable_checkpointing=any(isinstance(c, BestAndLast) for c in callbacks),
+        log_every_n_steps=5,
+        **kwargs,
+    )
+
+
+def events(logger: TensorBoardLogger) -> EventAccumulator:
+    logger.experiment.flush()
+    accumulator = EventAccumulator(logger.log_dir, size_guidance={"scalars": 0, "images": 0})
+    return accumulator.Reload()
+
+
+def test_best_is_the_best_and_last_the_latest(tmp_path: Path) -> None:
+    keep = BestAndLast(every_n_steps=0)
+    run = trainer(keep, max_epochs=6, default_root_dir=tmp_path)
+    run.fit(Small(), datamodule=DigitsDataModule())
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert last["global_step"] == run.global_step
+    model = Small()
+    model.load_state_dict(best["state_dict"])
+    score = trainer().validate(model, datamodule=DigitsDataModule(), verbose=False)[0]["val/acc"]
+    assert score == pytest.approx(float(keep.best_model_score))
+
+
+def test_last_is_written_between_epochs(tmp_path: Path) -> None:
+    run = trainer(FiniteLoss(), BestAndLast(every_n_steps=7), default_root_dir=tmp_path)
+    with pytest.raises(ValueError, match="step 17"):
+        run.fit(Small(break_at=16), datamodule=DigitsDataModule())
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 14
+
+
+def test_a_run_shorter_than_an_epoch_leaves_its_last(tmp_path: Path) -> None:
+    run = trainer(BestAndLast(), max_steps=5, default_root_dir=tmp_path)
+    run.fit(Small(), datamodule=DigitsDataModule())
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 5
+
+
+def test_a_monitor_that_nothing_logs(tmp_path: Path) -> None:
+    run = trainer(BestAndLast(monitor="val/accuracy"), default_root_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"'val/accuracy' is not logged; there is .*val/acc"):
+        run.fit(Small(), datamodule=DigitsDataModule())
+
+
+def test_without_validation_the_best_is_the_latest(tmp_path: Path) -> None:
+    run = trainer(BestAndLast(), default_root_dir=tmp_path)
+    run.fit(Small(), datamodule=DigitsDataModule(val_size=0))
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == run.global_step
+
+
+def test_nan_loss_stops_and_says_where(tmp_path: Path) -> None:
+    run = trainer(
+        FiniteLoss(), BestAndLast(every_n_steps=13), default_root_dir=tmp_path, max_epochs=3
+    )
+    with pytest.raises(ValueError, match="loss is nan at step 13"):
+        run.fit(Small(break_at=12), datamodule=DigitsDataModule())
+    assert not list(tmp_path.rglob("last.ckpt"))
+
+
+def test_losses_kept_on_a_device_are_named_exactly() -> None:
+    guard = FiniteLoss()
+    guard._first = 41
+    guard._losses = [torch.tensor([1.0]), torch.tensor([float("inf"), 2.0])]
+    with pytest.raises(ValueError, match="loss is inf at step 42"):
+        guard._check()
+
+
+def test_rng_state_goes_on_where_it_was(tmp_path: Path) -> None:
+    run = trainer(RNGState(), max_steps=3)
+    run.fit(Small(), datamodule=DigitsDataModule())
+    run.save_checkpoint(tmp_path / "model.ckpt")
+    expected = torch.rand(3)
+    torch.manual_seed(99)
+
+    class Draw(pl.Callback):
+        def on_train_start(self, trainer, pl_module):
+            self.drawn = torch.rand(3)
+
+    draw = Draw()
+    again = trainer(RNGState(), draw, max_steps=4)
+    again.fit(
+        Small(),
+        datamodule=DigitsDataModule(),
+        ckpt_path=tmp_path / "model.ckpt",
+        weights_only=True,
+    )
+    assert torch.equal(draw.drawn, expected)
+
+
+def test_tensorboard_holds_what_was_promised(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="run", log_graph=True, default_hp_metric=False)
+    run = trainer(
+        Throughput(),
+        HParams(),
+        PredictionFigures(count=8),
+        ConfusionMatrixFigure(),
+        FirstLayerFilters(),
+        logger=logger,
+    )
+    model, data = Small(), DigitsDataModule()
+    run.fit(model, datamodule=data)
+    run.test(model, datamodule=data, verbose=False)
+    log = events(logger)
+    scalars = set(log.Tags()["scalars"])
+    assert {"train/loss", "val/loss", "val/acc", "test/acc", "train/images_per_sec"} <= scalars
+    assert not any("hp_metric" in name for name in scalars)
+    assert set(log.Tags()["images"]) == {
+        "filters",
+        "test/confusion",
+        "test/mistakes",
+        "test/predictions",
+    }
+    assert log.Tags()["graph"]
+    assert len(log.Images("filters")) == 3
+    plugins = log.summary_metadata.values()
+    assert any(m.plugin_data.plugin_name == "hparams" for m in plugins)
+    assert all(value.value > 0 for value in log.Scalars("train/images_per_sec"))
+    for name in ("predictions", "mistakes"):
+        assert (Path(logger.log_dir) / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_mistakes_are_the_most_confident_ones(tmp_path: Path) -> None:
+    callback = PredictionFigures(count=5)
+    run = trainer(callback, logger=TensorBoardLogger(tmp_path, default_hp_metric=False))
+    model, data = Small(), DigitsDataModule(eval_batch_size=50)
+    run.test(model, datamodule=data, verbose=False)
+    images, labels = data._splits["test"]
+    probabilities = model.eval()(images).softmax(dim=1).detach()
+    confidence, predicted = probabilities.max(dim=1)
+    expected = confidence[predicted != labels].topk(5).values
+    kept = torch.cat([p for _, p, _ in callback._wrong]).amax(dim=1).topk(5).values
+    assert torch.allclose(kept, expected)
+
+
+def test_confusion_figure_writes_the_counts() -> None:
+    figure = confusion_figure(torch.tensor([[3, 1], [0, 2]]))
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["3", "1", "2"]
+    assert axes.get_title() == "5 of 6 right"
+
+
+@pytest.mark.parametrize("shape", [(8, 1, 3, 3), (16, 784)])
+def test_filter_grid_is_a_picture(shape: tuple[int, ...]) -> None:
+    grid = filter_grid(torch.randn(shape))
+    assert grid.shape[0] == 3
+    assert 0 <= grid.min() <= grid.max() <= 1
+
+
+def test_plain_progress_prints_one_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    trainer(PlainProgress()).fit(Small(), datamodule=DigitsDataModule())
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("epoch 2/2  train/loss ")
+    assert "\x1b" not in lines[1]
+    assert "\r" not in lines[1]

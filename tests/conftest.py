@@ -1,0 +1,63 @@
+"""Fixtures: no test needs a network, a GPU or files beside the checkout."""
+
+import hashlib
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from datamodules import mnist
+from datamodules.digits import DigitsDataModule
+from scripts.cli import main
+
+ROOT = Path(__file__).parents[1]
+# Rich measures the terminal; a fixed width keeps its tables alike everywhere.
+os.environ["COLUMNS"] = "120"
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder with the project's configs, so that no test writes elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    torch.manual_seed(0)
+    return tmp_path
+
+
+@pytest.fixture
+def gpu_learning(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process; gives exit code, standard output and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+def write_idx(path: Path, values: torch.Tensor) -> None:
+    """Writes uint8 values in MNIST's own format."""
+    header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+    path.write_bytes(header + values.to(torch.uint8).numpy().tobytes())
+
+
+@pytest.fixture
+def small_mnist(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data root in MNIST's layout: scanned digits, 600 for training and 200 for testing."""
+    raw = workplace / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    images, labels = DigitsDataModule()._read(train=True)
+    for prefix, rows in (("train", slice(0, 600)), ("t10k", slice(600, 800))):
+        write_idx(raw / f"{prefix}-images-idx3-ubyte", images[rows])
+        write_idx(raw / f"{prefix}-labels-idx1-ubyte", labels[rows])
+    sums = {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in mnist.FILES}
+    monkeypatch.setattr(mnist, "FILES", sums)
+    return workplace / "data"

@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from datamodules import DigitsDataModule, MNISTDataModule
+
+
+def labels(loader) -> torch.Tensor:
+    return torch.cat([batch[1] for batch in loader])
+
+
+def test_digits_split_is_fixed() -> None:
+    data = DigitsDataModule()
+    data.setup("fit")
+    data.setup("test")
+    assert [
+        len(labels(load()))
+        for load in (data.train_dataloader, data.val_dataloader, data.test_dataloader)
+    ] == [1257, 180, 360]
+    images, truth = next(iter(data.test_dataloader()))
+    assert images.shape == (360, 1, 28, 28)
+    assert images.dtype == torch.float32
+    assert truth[:8].tolist() == [7, 6, 3, 7, 7, 3, 2, 8]
+
+
+def test_digits_are_normalised() -> None:
+    data = DigitsDataModule(val_size=0)
+    data.setup("fit")
+    images = torch.cat([batch[0] for batch in data.train_dataloader()])
+    assert images.mean().abs() < 0.01
+    assert (images.std() - 1).abs() < 0.01
+
+
+def test_train_and_val_share_nothing_and_follow_the_seed() -> None:
+    def split(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        data = DigitsDataModule(seed=seed, val_size=300)
+        data.setup("fit")
+        return data._splits["train"][0].flatten(1), data._splits["val"][0].flatten(1)
+
+    train, val = split(0)
+    assert len(train) + len(val) == 1437
+    whole = torch.cat([train, val])
+    assert len(torch.unique(whole, dim=0)) == len(torch.unique(train, dim=0)) + len(
+        torch.unique(val, dim=0)
+    )
+    assert torch.equal(split(0)[1], val)
+    assert not torch.equal(split(1)[1], val)
+
+
+def test_classes_are_filtered_and_renumbered() -> None:
+    data = DigitsDataModule(classes=[7, 5, 6], val_size=20)
+    data.setup("fit")
+    assert set(labels(data.train_dataloader()).tolist()) == {0, 1, 2}
+    everything = DigitsDataModule()._read(train=True)[1]
+    assert len(labels(data.train_dataloader())) + 20 == int(
+        torch.isin(everything, torch.tensor([5, 6, 7])).sum()
+    )
+
+
+def test_host_memory_gives_the_same_images() -> None:
+    resident, host = DigitsDataModule(), DigitsDataModule(resident=False)
+    for data in (resident, host):
+        data.setup("fit")
+        data.setup("test")
+    left = torch.cat([batch[0] for batch in resident.test_dataloader()])
+    right = torch.cat([batch[0] for batch in host.test_dataloader()])
+    assert torch.equal(left, right)
+    assert sorted(labels(host.train_dataloader()).tolist()) == sorted(
+        labels(resident.train_dataloader()).tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classes": [0, 10]}, "0 to 9"),
+        ({"classes": []}, "0 to 9"),
+        ({"classes": [1, 1]}, "0 to 9"),
+        ({"val_size": -1}, "val_size"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"eval_batch_size": -5}, "eval_batch_size"),
+    ],
+)
+def test_bad_arguments(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DigitsDataModule(**arguments)
+
+
+def test_val_size_that_leaves_nothing() -> None:
+    data = DigitsDataModule(val_size=1437)
+    with pytest.raises(ValueError, match="leaves none"):
+        data.setup("fit")
+
+
+def test_mnist_reads_its_own_format(small_mnist: Path) -> None:
+    data = MNISTDataModule(root=str(small_mnist), val_size=100)
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    images, truth = DigitsDataModule()._read(train=True)
+    assert torch.equal(labels(data.test_dataloader()), truth[600:800])
+    restored = next(iter(data.test_dataloader()))[0] * data.std + data.mean
+    assert torch.allclose(restored[:, 0] * 255, images[600:800].float(), atol=1e-3)
+    assert len(labels(data.train_dataloader())) == 500

@@ -1,0 +1,71 @@
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from datamodules import DigitsDataModule
+from lightning_modules import MNISTCNN, MNISTMLP
+
+BOTH = pytest.mark.parametrize("module", [MNISTMLP, MNISTCNN])
+
+
+def trainer(**kwargs) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **kwargs,
+    )
+
+
+@pytest.mark.parametrize(("module", "count"), [(MNISTMLP, 109_386), (MNISTCNN, 52_138)])
+def test_parameter_counts_of_the_course(module: type, count: int) -> None:
+    assert sum(p.numel() for p in module().parameters()) == count
+
+
+@BOTH
+def test_fast_dev_run(module: type) -> None:
+    model, data = module(), DigitsDataModule()
+    one = trainer(fast_dev_run=True)
+    one.fit(model, datamodule=data)
+    one.test(model, datamodule=data, verbose=False)
+    probabilities = one.predict(model, datamodule=data)[0]
+    assert probabilities.shape == (360, 10)
+    assert torch.allclose(probabilities.sum(dim=1), torch.ones(360))
+
+
+@BOTH
+def test_overfits_one_batch(module: type) -> None:
+    model, data = module(lr=3e-3), DigitsDataModule()
+    run = trainer(max_epochs=60, overfit_batches=1, limit_val_batches=0)
+    run.fit(model, datamodule=data)
+    assert run.callback_metrics["train/loss"] < 0.01
+
+
+def test_test_metrics_agree_with_a_slow_count() -> None:
+    torch.manual_seed(1)
+    model, data = MNISTCNN(), DigitsDataModule()
+    run = trainer()
+    metrics = run.test(model, datamodule=data, verbose=False)[0]
+    data.setup("test")
+    images, labels = data._splits["test"]
+    predicted = model.eval()(images).argmax(dim=1)
+    assert metrics["test/acc"] == pytest.approx((predicted == labels).float().mean().item())
+    for digit in range(10):
+        right = (predicted[labels == digit] == digit).float().mean().item()
+        assert metrics[f"test/acc_{digit}"] == pytest.approx(right)
+        for other in range(10):
+            count = int(((labels == digit) & (predicted == other)).sum())
+            assert int(model.confusion.compute()[digit, other]) == count
+
+
+def test_checkpoint_loads_without_arguments(tmp_path) -> None:
+    model = MNISTCNN(channels=(4, 8), hidden=16, lr=0.5)
+    run = trainer(max_steps=1)
+    run.fit(model, datamodule=DigitsDataModule())
+    run.save_checkpoint(tmp_path / "model.ckpt")
+    again = MNISTCNN.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    assert again.hparams == model.hparams
+    for left, right in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(left, right)

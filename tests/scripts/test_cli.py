@@ -1,0 +1,47 @@
+import importlib
+
+import pytest
+
+from scripts.cli import COMMANDS
+
+
+def test_help_names_every_command(gpu_learning) -> None:
+    code, out, _ = gpu_learning("--help")
+    assert code == 0
+    assert all(f"  {name}" in out for name in COMMANDS)
+
+
+def test_nothing_asked_is_wrong_usage(gpu_learning) -> None:
+    code, out, err = gpu_learning()
+    assert (code, out) == (2, "")
+    assert err.startswith("usage:")
+
+
+def test_unknown_command_suggests_the_nearest(gpu_learning) -> None:
+    code, _, err = gpu_learning("docter")
+    assert code == 2
+    assert "did you mean doctor?" in err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_main(name: str) -> None:
+    assert callable(importlib.import_module(COMMANDS[name][0]).main)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(gpu_learning, name: str) -> None:
+    code, out, _ = gpu_learning(name, "--help")
+    assert code == 0
+    assert "usage" in out.lower()
+
+
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch, gpu_learning) -> None:
+    monkeypatch.setattr("scripts.doctor.examine", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        gpu_learning("doctor")
+
+
+def test_debug_shows_the_traceback_of_a_users_mistake(monkeypatch, gpu_learning) -> None:
+    monkeypatch.setenv("GPU_LEARNING_DEBUG", "1")
+    with pytest.raises(ValueError, match=r"no best\.ckpt"):
+        gpu_learning("test", "-c", "configs/digits_cnn.yaml")

@@ -1,0 +1,92 @@
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts import doctor
+
+SMI = """#!/bin/sh
+echo "NVIDIA L4, {driver}, 23034 MiB, 8.9"
+"""
+
+
+@pytest.fixture
+def driver(workplace: Path, monkeypatch: pytest.MonkeyPatch):
+    """Puts an nvidia-smi on the path that reports one L4 with the driver asked for."""
+
+    def put(number: str) -> None:
+        command = workplace / "nvidia-smi"
+        command.write_text(SMI.format(driver=number))
+        command.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{workplace}{os.pathsep}{os.environ['PATH']}")
+
+    return put
+
+
+def find(findings: list[doctor.Finding], part: str) -> doctor.Finding:
+    return next(finding for finding in findings if finding.part == part)
+
+
+def test_this_machine_can_train(gpu_learning) -> None:
+    code, out, _ = gpu_learning("doctor")
+    assert code == 0
+    assert version("torch") in out
+    assert "Ready to train." in out
+
+
+def test_json_is_one_document(gpu_learning) -> None:
+    code, out, _ = gpu_learning("doctor", "--json")
+    report = json.loads(out)
+    assert report["ok"] is (code == 0)
+    assert {"python", "torch", "lightning", "disk"} <= {f["part"] for f in report["findings"]}
+
+
+@pytest.mark.skipif(torch.version.cuda is None, reason="a torch without CUDA is another finding")
+def test_an_old_driver_is_named_with_its_remedy(driver, gpu_learning) -> None:
+    driver("470.57.02")
+    code, out, _ = gpu_learning("doctor")
+    assert code == 1
+    assert "NVIDIA L4" in out
+    assert "470.57.02 is too old for torch's CUDA" in out
+    assert "requirements-cuda12.lock" in out
+
+
+@pytest.mark.skipif(torch.version.cuda is None, reason="needs a torch that was built for CUDA")
+def test_driver_550_fits_cuda_12_and_not_13(driver, monkeypatch) -> None:
+    driver("550.54.15")
+    gpus = doctor.nvidia_gpus()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for cuda, state in (("12.8", doctor.OK), ("13.2", doctor.FAIL)):
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        assert find(doctor.check_gpu(gpus), "driver").state == state
+
+
+def test_compromised_lightning_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "installed", lambda package: "2.6.3")
+    finding = doctor.check_package("lightning")
+    assert finding.state == doctor.FAIL
+    assert "compromised" in finding.text
+    assert "tokens" in finding.remedy
+
+
+def test_missing_package_fails(monkeypatch, gpu_learning) -> None:
+    real = doctor.installed
+    monkeypatch.setattr(
+        doctor, "installed", lambda package: None if package == "torchmetrics" else real(package)
+    )
+    code, out, _ = gpu_learning("doctor")
+    assert code == 1
+    assert "not installed" in out
+
+
+def test_a_full_disk_is_noted(monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "ENOUGH_DISK_GB", 10**9)
+    assert doctor.check_disk().state == doctor.NOTE
+
+
+def test_extras_are_those_of_the_project() -> None:
+    assert {"dev", "export", "llm", "serve"} <= set(doctor.extras())
+    assert "pytest" in doctor.extras()["dev"]

@@ -1,0 +1,212 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from datamodules import DigitsDataModule
+from tests.conftest import ROOT
+from tests.scripts.spies import fingerprint
+
+DIGITS = ("fit", "-c", "configs/digits_cnn.yaml")
+
+
+def in_process_of_its_own(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.cli", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+
+
+def test_fit_then_test_logs_into_the_run(gpu_learning, workplace: Path) -> None:
+    code, out, _ = gpu_learning(*DIGITS, "--trainer.max_epochs=1")
+    assert code == 0
+    assert "epoch 1/1" in out
+    run = workplace / "logs" / "digits_cnn" / "version_0"
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    before = (run / "config.yaml").read_text()
+    code, out, _ = gpu_learning("test", *DIGITS[1:])
+    assert code == 0
+    assert "test/acc" in out
+    assert (run / "predictions.png").is_file()
+    assert (run / "config.yaml").read_text() == before
+    assert [path.name for path in run.parent.iterdir()] == ["version_0"]
+
+
+def test_the_saved_config_reproduces_the_run(gpu_learning, workplace: Path) -> None:
+    gpu_learning(*DIGITS, "--trainer.max_epochs=1", "--model.init_args.lr=0.002")
+    runs = workplace / "logs" / "digits_cnn"
+    assert yaml.safe_load((runs / "version_0" / "config.yaml").read_text())["model"]["init_args"][
+        "lr"
+    ] == pytest.approx(0.002)
+    code, _, err = gpu_learning("fit", "-c", str(runs / "version_0" / "config.yaml"))
+    assert code == 0, err
+    first, second = (weights(runs / f"version_{n}" / "checkpoints" / "last.ckpt") for n in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_validate_and_predict(gpu_learning) -> None:
+    gpu_learning(*DIGITS, "--trainer.max_epochs=1")
+    for command in ("validate", "predict"):
+        code, _, err = gpu_learning(command, *DIGITS[1:])
+        assert code == 0, err
+
+
+def test_killed_and_resumed_is_bit_identical(gpu_learning, workplace: Path) -> None:
+    """Killed in the middle of the second epoch, ten steps after the last checkpoint."""
+    often = workplace / "often.yaml"
+    keep = {"class_path": "callbacks.BestAndLast", "init_args": {"every_n_steps": 25}}
+    others = [{"class_path": "callbacks.RNGState"}, {"class_path": "callbacks.FiniteLoss"}]
+    often.write_text(yaml.safe_dump({"trainer": {"callbacks": [keep, *others]}}))
+    kill = {"class_path": "tests.scripts.spies.KillAt", "init_args": {"step": 60}}
+    (workplace / "kill.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [kill]}}))
+    long = (*DIGITS, "-c", "often.yaml", "--trainer.max_epochs=3")
+
+    killed = in_process_of_its_own(*long, "-c", "kill.yaml")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run = workplace / "logs" / "digits_cnn" / "version_0" / "checkpoints"
+    assert torch.load(run / "last.ckpt", weights_only=True)["global_step"] == 50
+    resumed = in_process_of_its_own(*long, "--ckpt_path=last")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "warn" not in resumed.stderr.lower()
+
+    code, _, err = gpu_learning(*long, "--trainer.logger.init_args.name=whole")
+    assert code == 0, err
+    expected = weights(workplace / "logs" / "whole" / "version_0" / "checkpoints" / "last.ckpt")
+    got = weights(run / "last.ckpt")
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+    best = weights(run / "best.ckpt")
+    whole = weights(workplace / "logs" / "whole" / "version_0" / "checkpoints" / "best.ckpt")
+    assert all(torch.equal(best[name], whole[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_images(workplace: Path, gpu_learning) -> None:
+    spy = {"class_path": "tests.scripts.spies.ListImages", "init_args": {"folder": str(workplace)}}
+    (workplace / "spy.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))
+    two = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu")
+    fit = in_process_of_its_own(*DIGITS, "-c", "spy.yaml", *two, "--trainer.max_epochs=1")
+    assert fit.returncode == 0, fit.stderr
+    test = in_process_of_its_own(
+        "test", *DIGITS[1:], "-c", "spy.yaml", *two, "--data.init_args.eval_batch_size=97"
+    )
+    assert test.returncode == 0, test.stderr
+
+    data = DigitsDataModule()
+    data.setup("fit")
+    data.setup("test")
+    for stage in ("train", "test"):
+        shares = [torch.load(workplace / f"{stage}-{rank}.pt") for rank in (0, 1)]
+        expected = fingerprint(data._splits[stage][0])
+        assert torch.equal(torch.cat(shares).sort().values, expected.sort().values)
+        assert abs(len(shares[0]) - len(shares[1])) <= 1
+    code, out, _ = gpu_learning("test", *DIGITS[1:])
+    assert code == 0
+
+    def accuracy(text: str) -> str:
+        return next(line for line in text.splitlines() if "test/acc " in line).split()[-2]
+
+    assert accuracy(out) == accuracy(test.stdout)
+
+
+def test_every_config_instantiates(gpu_learning) -> None:
+    from scripts.train import TrainCLI
+
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        if path.name != "trainer.yaml":
+            cli = TrainCLI(["fit", "-c", str(path)], run=False)
+            assert cli.trainer is not None, path
+            assert cli.trainer.logger.name == path.stem
+
+
+def bad(gpu_learning, *arguments: str) -> tuple[int, str]:
+    code, _, err = gpu_learning(*arguments)
+    assert code != 0
+    assert "Traceback" not in err
+    said = [line for line in err.splitlines() if line.startswith("gpu-learning: error: ")]
+    assert len(said) == 1, err
+    return code, said[0]
+
+
+def test_typos_get_the_nearest_name(gpu_learning, workplace: Path) -> None:
+    cases = {
+        "model: {class_path: lightning_modules.MNISTCN}": "did you mean 'MNISTCNN'",
+        "model: {class_path: lightning_modules.MNISTCNN, init_args: {hiden: 3}}": "'hidden'",
+        "data: {class_path: datamodules.DigitsDataModule, init_args: {batchsize: 3}}": "batch_size",
+        "trainer: {max_epoch: 3}": "did you mean 'trainer.max_epochs'",
+        "modle: {class_path: lightning_modules.MNISTCNN}": "did you mean 'model'",
+        "trainer: {max_epochs: three}": "trainer.max_epochs: Expected a <class 'int'>",
+    }
+    for number, (text, expected) in enumerate(cases.items()):
+        (workplace / f"{number}.yaml").write_text(text + "\n")
+        code, said = bad(gpu_learning, *DIGITS, "-c", f"{number}.yaml")
+        assert code == 2
+        assert expected in said
+    assert not (workplace / "logs").exists()
+
+
+def test_an_lr_scheduler_alone(gpu_learning) -> None:
+    _, said = bad(gpu_learning, *DIGITS, "--lr_scheduler=StepLR", "--lr_scheduler.step_size=2")
+    assert "--optimizer" in said
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(gpu_learning) -> None:
+    _, said = bad(gpu_learning, *DIGITS, "--trainer.accelerator=gpu")
+    assert "gpu-learning doctor" in said
+
+
+def test_checkpoints_that_cannot_be_used(gpu_learning, workplace: Path) -> None:
+    _, said = bad(gpu_learning, *DIGITS, "--ckpt_path=last")
+    assert "no last.ckpt under logs/digits_cnn" in said
+    _, said = bad(gpu_learning, "test", *DIGITS[1:])
+    assert "no best.ckpt" in said
+    _, said = bad(gpu_learning, *DIGITS, "--ckpt_path=nowhere.ckpt")
+    assert "does not exist" in said
+
+    gpu_learning(*DIGITS, "--trainer.max_epochs=1")
+    good = workplace / "logs" / "digits_cnn" / "version_0" / "checkpoints" / "last.ckpt"
+    whole = good.read_bytes()
+    damaged = workplace / "damaged.ckpt"
+    for content in (b"", b"not a checkpoint", whole[: len(whole) // 2]):
+        damaged.write_bytes(content)
+        _, said = bad(gpu_learning, *DIGITS, "--ckpt_path=damaged.ckpt")
+        assert "cannot be read as a checkpoint" in said
+
+    mlp = ("fit", "-c", "configs/mnist_mlp.yaml", "--data=datamodules.DigitsDataModule")
+    _, said = bad(gpu_learning, *mlp, f"--ckpt_path={good}")
+    assert "lightning_modules.MNISTCNN" in said
+    assert "lightning_modules.MNISTMLP" in said
+
+
+def test_the_checkpoints_hyperparameters_win_and_it_says_so(gpu_learning) -> None:
+    gpu_learning(*DIGITS, "--trainer.max_epochs=1")
+    code, _, err = gpu_learning(
+        *DIGITS, "--trainer.max_epochs=2", "--ckpt_path=last", "--model.init_args.lr=0.5"
+    )
+    assert code == 0
+    assert "lr=0.001 comes from the checkpoint; the 0.5 asked for is not used" in err
+
+
+def test_nan_loss_stops_the_command(gpu_learning, workplace: Path) -> None:
+    _, said = bad(gpu_learning, *DIGITS, "--model.init_args.lr=1e30")
+    assert "at step" in said
+    for path in workplace.rglob("*.ckpt"):
+        assert all(torch.isfinite(value.float()).all() for value in weights(path).values())
+
+
+def test_without_a_logger_nothing_is_littered(gpu_learning, workplace: Path) -> None:
+    code, _, err = gpu_learning(*DIGITS, "--trainer.max_epochs=1", "--trainer.logger=false")
+    assert code == 0, err
+    assert {path.name for path in workplace.iterdir()} == {"configs", "logs"}

@@ -1,0 +1,76 @@
+"""The rules that hold the house together, checked on the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# Each room and what it may import of the others; scripts/ sits on top of all.
+FLOW = {
+    "datamodules": set(),
+    "lightning_modules": {"datamodules"},
+    # The samples of a language model in training come from the one sampler there is.
+    "callbacks": {"datamodules", "inference", "lightning_modules"},
+    "inference": set(),
+    "serving": {"inference"},
+    "scripts": {"callbacks", "datamodules", "inference", "lightning_modules", "serving"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("room", FLOW)
+def test_imports_flow_one_way(room: str) -> None:
+    for path in (ROOT / room).rglob("*.py"):
+        others = imports(path) & (set(FLOW) - {room})
+        assert others <= FLOW[room], f"{path.relative_to(ROOT)} imports {others - FLOW[room]}"
+
+
+def test_nets_need_torch_alone() -> None:
+    for path in (ROOT / "lightning_modules" / "nets").glob("*.py"):
+        assert not imports(path) & {"lightning", "torchmetrics", "pytorch_lightning"}, path
+
+
+def test_artifacts_are_used_without_lightning() -> None:
+    for room in ("inference", "serving"):
+        for path in (ROOT / room).rglob("*.py"):
+            assert not imports(path) & {"lightning", "pytorch_lightning"}, path
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version", "nonsense"])
+def test_the_command_answers_without_heavy_imports(argument: str) -> None:
+    code = (
+        "import sys; from scripts.cli import main; main([sys.argv[1]]); "
+        "heavy = {'torch', 'lightning', 'transformers', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, argument], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_doctor_does_not_import_lightning() -> None:
+    found = imports(ROOT / "scripts" / "doctor.py")
+    assert not found & {"lightning", "transformers", "pytorch_lightning"}
+
+
+def test_every_package_is_installed_with_the_project() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 or newer reads pyproject.toml")
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    for path in ROOT.glob("[a-z]*/**/__init__.py"):
+        package = ".".join(path.parent.relative_to(ROOT).parts)
+        if package.split(".")[0] in FLOW:
+            assert package in listed
