@@ -14,8 +14,8 @@ class Throughput(pl.Callback):
     GPU may lag behind the host by the steps still queued, which the average over an interval hides.
 
     Args:
-        unit: ``images``, one for each row of a batch's first tensor, or ``tokens``, one for each of
-            its values.
+        unit: ``images``, one for each row of a batch's first tensor, or ``tokens``, as many for
+            each row as the datamodule's ``context`` says.
 
     Raises:
         ValueError: another unit.
@@ -28,6 +28,11 @@ class Throughput(pl.Callback):
         self._since: float | None = None
         self._samples = 0
         self._looked = 0
+        self._width = 1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.unit == "tokens":
+            self._width = trainer.datamodule.context
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = None
@@ -41,7 +46,7 @@ class Throughput(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self._samples += batch[0].numel() if self.unit == "tokens" else len(batch[0])
+        self._samples += len(batch[0]) * self._width
         # A batch may hold several optimiser steps, so the due one is passed rather than met.
         every, step = trainer.log_every_n_steps, trainer.global_step
         due, self._looked = step // every > self._looked // every, step

@@ -2,5 +2,6 @@
 
 from inference.classifier import Classifier, Prediction
 from inference.model import Model, load
+from inference.pipeline import MNISTInferencePipeline
 
-__all__ = ["Classifier", "Model", "Prediction", "load"]
+__all__ = ["Classifier", "MNISTInferencePipeline", "Model", "Prediction", "load"]

@@ -41,7 +41,9 @@ class Eager:
 def eager_reference(source: Source, folder: Path) -> Eager:
     """Runs the test split through the net; the inputs are left in ``folder`` for the probe."""
     with torch.no_grad():
-        outputs = torch.cat([source.net(part) for part in torch.from_numpy(source.inputs).split(256)])
+        outputs = torch.cat(
+            [source.net(part) for part in torch.from_numpy(source.inputs).split(256)]
+        )
     inputs_file = folder / "inputs.npy"
     np.save(inputs_file, source.inputs)
     values = outputs.numpy()
@@ -64,7 +66,9 @@ def share_right(answers: np.ndarray | None, targets: np.ndarray) -> float | None
     return None if answers is None else float((answers == targets.reshape(-1)).mean())
 
 
-def check_file(prober: Prober, name: str, folder: Path, eager: Eager, device: str) -> dict[str, Any]:
+def check_file(
+    prober: Prober, name: str, folder: Path, eager: Eager, device: str
+) -> dict[str, Any]:
     """What the manifest says of one file.
 
     Args:
@@ -79,9 +83,7 @@ def check_file(prober: Prober, name: str, folder: Path, eager: Eager, device: st
         return _check_weights(prober, name, folder, eager.net)
     try:
         prober.ask("open", folder=str(folder), format=name, device=device, threads=1)
-        compared = {
-            batch: _compare(prober, name, folder, eager, batch) for batch in BATCHES
-        }
+        compared = {batch: _compare(prober, name, folder, eager, batch) for batch in BATCHES}
         checked: dict[str, Any] = {
             "inputs": len(eager.outputs),
             "max_difference": max(result["max_difference"] for result in compared.values()),
@@ -99,9 +101,7 @@ def check_file(prober: Prober, name: str, folder: Path, eager: Eager, device: st
     return checked
 
 
-def _compare(
-    prober: Prober, name: str, folder: Path, eager: Eager, batch: int
-) -> dict[str, Any]:
+def _compare(prober: Prober, name: str, folder: Path, eager: Eager, batch: int) -> dict[str, Any]:
     inputs_file, rows = eager.inputs_file, len(eager.outputs)
     if batch == 1:
         rows = min(rows, _SINGLES)
@@ -130,13 +130,17 @@ def _judge(name: str, checked: dict[str, Any], eager: Eager) -> None:
     faults = []
     # Written so that a NaN fails.
     if not checked["max_difference"] <= allowed:
-        faults.append(f"its outputs differ by {checked['max_difference']:.3g} ({allowed:.3g} allowed)")
+        faults.append(
+            f"its outputs differ by {checked['max_difference']:.3g} ({allowed:.3g} allowed)"
+        )
     if not checked["agreement"] >= kind.agreement:
         faults.append(f"it agrees on {checked['agreement']:.2%} ({kind.agreement:.2%} wanted)")
     if eager.accuracy is not None:
         spare = max(0.001, 1 / checked["inputs"])
         if not checked["accuracy"] >= eager.accuracy - spare - 1e-9:
-            faults.append(f"its accuracy is {checked['accuracy']:.2%}, eager's {eager.accuracy:.2%}")
+            faults.append(
+                f"its accuracy is {checked['accuracy']:.2%}, eager's {eager.accuracy:.2%}"
+            )
     if kind.int8 and not checked["int8_operations"]:
         faults.append("no 8-bit operation ran")
     if faults:
