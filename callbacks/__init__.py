@@ -5,10 +5,7 @@ from callbacks.best_and_last import BestAndLast
 from callbacks.confusion_matrix import ConfusionMatrixFigure
 from callbacks.cosine_annealing import CosineAnnealing
 from callbacks.export import Export
-<<<<<<< HEAD
 from callbacks.export_text import ExportText
-=======
->>>>>>> export
 from callbacks.filters import FirstLayerFilters
 from callbacks.finite_loss import FiniteLoss
 from callbacks.hparams import HParams
@@ -30,10 +27,7 @@ __all__ = [
     "ConfusionMatrixFigure",
     "CosineAnnealing",
     "Export",
-<<<<<<< HEAD
     "ExportText",
-=======
->>>>>>> export
     "FiniteLoss",
     "FirstLayerFilters",
     "HParams",

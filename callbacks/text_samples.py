@@ -13,7 +13,7 @@ from inference.tokenizer import Tokenizer
 
 
 class TextSamples(pl.Callback):
-    """Adds texts to TensorBoard every ``every_n_steps`` optimiser steps, by the weights as they are.
+    """Adds texts to TensorBoard every ``every_n_steps`` steps, by the weights as they are.
 
     Same prompts, same seed: what changes from sample to sample is what was learnt. The texts are
     made by the project's own sampler from a copy of the weights, so the training, its random

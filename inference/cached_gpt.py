@@ -49,9 +49,7 @@ class CachedGPT:
         _check(config, weights)
         self.weights = {name: tensor.to(self.device, dtype) for name, tensor in weights.items()}
         shape = (2, slots, self.context, self.heads, self.width // self.heads)
-        self._cache = [
-            torch.zeros(shape, device=device, dtype=dtype) for _ in range(self.layers)
-        ]
+        self._cache = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(self.layers)]
         self._places = torch.arange(self.context, device=self.device)
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
@@ -95,7 +93,9 @@ class CachedGPT:
             length: positions that are looked at; above every position given.
         """
         weights = self.weights
-        mask = (self._places[:length] <= positions[:, :, None])[:, None]  # (B, 1, T, length)
+        seen = (self._places[:length] <= positions[:, :, None])[:, None]  # (B, 1, T, length)
+        # Added to the scores; every layer would make this of a boolean mask for itself.
+        mask = torch.where(seen, 0.0, float("-inf")).to(self.dtype)
         x = F.embedding(ids, weights["token.weight"])
         x = x + F.embedding(positions, weights["position.weight"])
         for layer in range(self.layers):

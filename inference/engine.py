@@ -1,6 +1,6 @@
 """Decodes several texts at once, one token of each a step; on a GPU as a CUDA graph."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -52,20 +52,21 @@ class DecodeEngine:
         if compile:
             self._body = torch.compile(self._decode, dynamic=False)
 
-    def start(self, slot: int, ids: Sequence[int], options: SamplingOptions) -> None:
-        """Gives ``slot`` a new text of 1 to ``context`` tokens."""
-        self._options[slot] = options
-        self._active.add(slot)
-        self.choice.set(slot, options)
-        if options.seed is None:
-            self._chances[slot].seed()
-        else:
-            self._chances[slot].manual_seed(options.seed)
-        self._fill(slot, ids)
+    def start(self, texts: Mapping[int, tuple[Sequence[int], SamplingOptions]]) -> None:
+        """Gives slots new texts: tokens, 1 to ``context`` of them, and what is asked, by slot."""
+        for slot, (_, options) in texts.items():
+            self._options[slot] = options
+            self._active.add(slot)
+            self.choice.set(slot, options)
+            if options.seed is None:
+                self._chances[slot].seed()
+            else:
+                self._chances[slot].manual_seed(options.seed)
+        self._fill({slot: ids for slot, (ids, _) in texts.items()})
 
-    def shift(self, slot: int, ids: Sequence[int]) -> None:
-        """Goes on with the last tokens ``ids`` of a text that reached the end of the context."""
-        self._fill(slot, ids)
+    def shift(self, texts: Mapping[int, Sequence[int]]) -> None:
+        """Goes on with the last tokens of texts that reached the end of the context, by slot."""
+        self._fill(texts)
 
     def stop(self, slot: int) -> None:
         """Lets go of a text; the slot is free."""
@@ -76,18 +77,25 @@ class DecodeEngine:
         return self.model.context - self._next[slot]
 
     @torch.inference_mode()
-    def _fill(self, slot: int, ids: Sequence[int]) -> None:
-        tokens = torch.tensor(ids, dtype=torch.long).to(self.device)
-        self.choice.seen[slot, tokens] = True
-        noise = torch.rand(self.model.context, generator=self._chances[slot])
-        self.choice.noise[slot] = noise.to(self.device)
-        if self.cache and len(ids) > 1:
-            positions = torch.arange(len(ids) - 1, device=self.device)[None]
-            rows = self._rows[slot : slot + 1]
-            self.model.hidden(tokens[None, :-1], positions, rows, len(ids) - 1)
-        self._texts[slot] = list(ids)
-        self._ids[slot, 0] = tokens[-1]
-        self._positions[slot, 0] = self._next[slot] = len(ids) - 1
+    def _fill(self, texts: Mapping[int, Sequence[int]]) -> None:
+        slots = sorted(texts)
+        for slot in slots:
+            ids = torch.tensor(texts[slot], dtype=torch.long).to(self.device)
+            noise = torch.rand(self.model.context, generator=self._chances[slot])
+            self.choice.seen[slot, ids] = True
+            self.choice.noise[slot] = noise.to(self.device)
+            self._texts[slot] = list(texts[slot])
+            self._ids[slot, 0] = ids[-1]
+            self._positions[slot, 0] = self._next[slot] = len(ids) - 1
+        longest = max(self._next[slot] for slot in slots)
+        if not self.cache or not longest:
+            return
+        # All but the last token of each, which the next step reads. What pads a shorter text is
+        # written to places that its own tokens overwrite before they are read.
+        padded = [[*self._texts[slot][:-1], *[0] * (longest - self._next[slot])] for slot in slots]
+        positions = torch.arange(longest, device=self.device).expand(len(slots), -1)
+        rows = self._rows[torch.tensor(slots, device=self.device)]
+        self.model.hidden(torch.tensor(padded).to(self.device), positions, rows, longest)
 
     @torch.inference_mode()
     def step(self) -> "Step":

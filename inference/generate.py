@@ -126,9 +126,7 @@ class TextGenerator:
         generator.engine = DecodeEngine(model, cache)
         return generator
 
-    def begin(
-        self, prompt: str, options: SamplingOptions, truncate: bool = False
-    ) -> Generation:
+    def begin(self, prompt: str, options: SamplingOptions, truncate: bool = False) -> Generation:
         """Checks a prompt and makes a :class:`Generation` of it, not yet running.
 
         Raises:
@@ -139,7 +137,9 @@ class TextGenerator:
         if not ids and self.tokenizer.end is not None:
             ids = [self.tokenizer.end]
         if not ids:
-            raise ValueError("the prompt is empty; this model needs at least one character to begin")
+            raise ValueError(
+                "the prompt is empty; this model needs at least one character to begin"
+            )
         if len(ids) > self.model.context and not truncate:
             raise ValueError(
                 f"the prompt has {len(ids)} tokens and the model's context is "
@@ -150,7 +150,7 @@ class TextGenerator:
     def stream(
         self, prompt: str, options: SamplingOptions | None = None, truncate: bool = False
     ) -> Iterator[str]:
-        """The generated text, piece by piece as it is made; see :meth:`begin` for what it raises."""
+        """The generated text, piece by piece as it is made; raises as :meth:`begin` does."""
         generation = self.begin(prompt, options or SamplingOptions(), truncate)
         return (piece for _, piece in self.run([generation]) if piece)
 
@@ -179,10 +179,11 @@ class TextGenerator:
         try:
             while waiting or active:
                 yield from self._keep_room(active, underway)
-                for slot in range(self.engine.slots):
-                    if waiting and slot not in active:
-                        active[slot] = waiting.popleft()
-                        self.engine.start(slot, active[slot].ids, active[slot].options)
+                free = [slot for slot in range(self.engine.slots) if slot not in active]
+                joining = {slot: waiting.popleft() for slot in free[: len(waiting)]}
+                if joining:
+                    active |= joining
+                    self.engine.start({s: (text.ids, text.options) for s, text in joining.items()})
                 if any(text.asked < text.options.max_new_tokens for text in active.values()):
                     for text in active.values():
                         text.asked += 1
@@ -202,9 +203,10 @@ class TextGenerator:
         if all(self.engine.room(slot) for slot in active):
             return
         yield from self._read(active, underway, 0)
-        for slot, text in active.items():
-            if not self.engine.room(slot):
-                self.engine.shift(slot, text.ids[-max(1, self.model.context // 2) :])
+        keep = max(1, self.model.context // 2)
+        full = {s: text.ids[-keep:] for s, text in active.items() if not self.engine.room(s)}
+        if full:
+            self.engine.shift(full)
 
     def _read(
         self, active: dict[int, Generation], underway: deque, behind: int

@@ -36,7 +36,9 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--shape", choices=SHAPES, default="shakespeare")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--prompt", type=int, default=0, help="tokens; 0: as many as the context has")
+    parser.add_argument(
+        "--prompt", type=int, default=0, help="tokens; 0: as many as the context has"
+    )
     parser.add_argument("--tokens", type=int, default=128, help="new tokens (%(default)s)")
     parser.add_argument("--batch", default="1", help="texts at once, by comma (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")

@@ -18,7 +18,10 @@ COMMANDS = {
     "doctor": ("scripts.doctor", "what works on this machine, and what to do about the rest"),
     "export": ("scripts.export", "write checked files of a trained model to models/"),
     "classify": ("scripts.classify", "digits from images: classify models/mnist_cnn a.png"),
-    "generate": ("scripts.generate", 'text from a language model: generate models/mini_gpt "the cat"'),
+    "generate": (
+        "scripts.generate",
+        'text from a language model: generate models/mini_gpt "the cat"',
+    ),
     "bench": ("scripts.bench", "measure the figures of docs/benchmarks.md"),
 }
 

@@ -73,7 +73,9 @@ def _prompt(argument: str | None) -> str:
         # The newline that echo puts at the end was not meant.
         return content.decode().removesuffix("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"the prompt on standard input is not UTF-8 (byte {error.start})") from error
+        raise ValueError(
+            f"the prompt on standard input is not UTF-8 (byte {error.start})"
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         "error.",
     )
     parser.add_argument("model", type=Path, help="artifact: models/NAME")
-    parser.add_argument("prompt", nargs="?", help="beginning of the text; - or none: standard input")
+    parser.add_argument(
+        "prompt", nargs="?", help="beginning of the text; - or none: standard input"
+    )
     parser.add_argument("--max-new-tokens", type=int, default=60, help="most tokens (%(default)s)")
     parser.add_argument(
         "--temperature", type=float, default=0.8, help="0 takes the likeliest token (%(default)s)"
@@ -94,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repetition-penalty", type=float, default=1.0, help="above 1: vary more")
     parser.add_argument("--stop", action="append", default=[], help="end before this; repeatable")
     parser.add_argument("--seed", type=int, help="the same seed gives the same text")
-    parser.add_argument("--num-samples", type=int, default=1, help="texts, with seed, seed + 1, ...")
+    parser.add_argument(
+        "--num-samples", type=int, default=1, help="texts, with seed, seed + 1, ..."
+    )
     parser.add_argument("--truncate", action="store_true", help="keep the end of a long prompt")
     parser.add_argument("--format", help="file of the artifact; the most exact by default")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")

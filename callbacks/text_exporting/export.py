@@ -54,7 +54,10 @@ TEXT_FORMATS = {
         ".gguf", 0.05, lambda s, p, n: write_gguf(s.net, s.tokenizer, p, n, q8=True), check_gguf
     ),
     "hf": TextFormat(
-        "", 1e-4, lambda s, p, n: write_hf(s.net, s.tokenizer, p), lambda n: to_gpt2(n.config, n.state_dict())
+        "",
+        1e-4,
+        lambda s, p, n: write_hf(s.net, s.tokenizer, p),
+        lambda n: to_gpt2(n.config, n.state_dict()),
     ),
 }
 TEXT_DEFAULT = ("safetensors",)
@@ -148,11 +151,16 @@ def _check(
     inputs, outputs = build / "inputs.npy", build / "outputs.npy"
     np.save(inputs, source.inputs.numpy())
     try:
-        prober.ask("logits", folder=str(build), format=kind, inputs=str(inputs), outputs=str(outputs))
+        prober.ask(
+            "logits", folder=str(build), format=kind, inputs=str(inputs), outputs=str(outputs)
+        )
     except ValueError as error:
         raise ValueError(f"the {kind} file does not run in a fresh process: {error}") from error
     found = torch.from_numpy(np.load(outputs, allow_pickle=False)).log_softmax(-1)
-    chosen = found.gather(-1, source.targets[..., None]), expected.gather(-1, source.targets[..., None])
+    chosen = (
+        found.gather(-1, source.targets[..., None]),
+        expected.gather(-1, source.targets[..., None]),
+    )
     drift = float((chosen[0] - chosen[1]).abs().mean())
     outputs.unlink()
     inputs.unlink()

@@ -54,7 +54,9 @@ def write_gguf(net: GPT, tokenizer: str, path: Path, name: str, q8: bool = False
     check_gguf(net)
     config = net.config
     if q8 and config.width % 32:
-        raise ValueError(f"q8_0 needs a width that is a multiple of 32, this net's is {config.width}")
+        raise ValueError(
+            f"q8_0 needs a width that is a multiple of 32, this net's is {config.width}"
+        )
     gguf = _library()
     writer = gguf.GGUFWriter(str(path), "gpt2")
     writer.add_type("model")
@@ -189,5 +191,7 @@ def _library() -> object:
         import gguf
         import gguf.quants
     except ModuleNotFoundError as error:
-        raise ValueError("GGUF files need the package gguf: pip install 'gpu-learning[llm]'") from error
+        raise ValueError(
+            "GGUF files need the package gguf: pip install 'gpu-learning[llm]'"
+        ) from error
     return gguf

@@ -17,6 +17,7 @@ def write_hf(net: GPT, tokenizer: str, folder: Path) -> None:
     weights = to_gpt2(net.config, net.state_dict())
     try:
         from transformers import GPT2Config, GPT2LMHeadModel
+        from transformers.utils import logging
     except ModuleNotFoundError as error:
         raise ValueError(
             "the transformers folder needs transformers: pip install 'gpu-learning[llm]'"
@@ -37,7 +38,10 @@ def write_hf(net: GPT, tokenizer: str, folder: Path) -> None:
     config.n_ctx = shape.context
     model = GPT2LMHeadModel(config)
     model.load_state_dict(weights)
+    logging.disable_progress_bar()
     model.save_pretrained(folder)
+    for path in folder.iterdir():
+        path.chmod(0o644)  # save_pretrained makes weights that only their owner can read
     (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     described = {
         "tokenizer_class": "PreTrainedTokenizerFast",

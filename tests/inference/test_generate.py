@@ -76,7 +76,9 @@ def test_rows_with_different_options_do_not_touch_each_other() -> None:
         SamplingOptions(10, temperature=0, repetition_penalty=1.5),
         SamplingOptions(40, temperature=2.0, top_k=3, seed=4),
     ]
-    alone = [_generator(COURSE).generate([p], o)[0].text for p, o in zip(PROMPTS, each, strict=True)]
+    alone = [
+        _generator(COURSE).generate([p], o)[0].text for p, o in zip(PROMPTS, each, strict=True)
+    ]
     together = _generator(COURSE, slots=4).generate(PROMPTS, each)
     assert [text.text for text in together] == alone
 
@@ -208,7 +210,10 @@ def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
     [
         ("", "prompt is empty"),
         ("THE böy", r"lacks 'E' 'H' 'T' 'b' 'y' 'ö'; it knows the 15 characters"),
-        ("the cat sat on the mat. the cat sat", "prompt has 35 tokens and the model's context is 32"),
+        (
+            "the cat sat on the mat. the cat sat",
+            "prompt has 35 tokens and the model's context is 32",
+        ),
     ],
 )
 def test_bad_prompts_are_refused(prompt: str, message: str) -> None:

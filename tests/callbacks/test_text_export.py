@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from callbacks.text_exporting import TextSource, check_text_formats, export_text
+from callbacks.text_exporting import TextSource, export_text
 from callbacks.text_exporting.gguf_file import write_gguf
-from datamodules import BPETokenizer, CharTokenizer
+from datamodules import CharTokenizer
 from inference import load
 from inference.generate import TextGenerator
 from inference.sampling import SamplingOptions
