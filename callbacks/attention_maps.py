@@ -39,7 +39,7 @@ def attention_figure(weights: list[Tensor], labels: list[str]) -> Figure:
         for column in range(columns):
             axes = figure.add_subplot(len(weights), columns, row * columns + column + 1)
             # A root brings out the weak ones.
-            axes.imshow(heads[column].sqrt(), cmap="Blues", vmin=0, vmax=1)
+            axes.imshow(heads[column].sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)
             axes.set_xticks(ticks, labels, fontsize=9)
             axes.set_yticks(ticks, labels, fontsize=9)
             axes.set_xlabel("looked at")

@@ -92,7 +92,8 @@ def export_text(source: TextSource, folder: Path, formats: Sequence[str]) -> dic
         TEXT_FORMATS[name].check(source.net)
     folder.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(folder)
-    build = Path(tempfile.mkdtemp(prefix=f".{folder.name}.build-", dir=folder.parent))
+    # The whole path, for the process that reads it back has a working folder of its own.
+    build = Path(tempfile.mkdtemp(prefix=f".{folder.name}.build-", dir=folder.parent)).resolve()
     try:
         document = _build(source, build, folder.name, list(formats))
         put_in_place(build, folder, [entry["file"] for entry in document["files"].values()])
