@@ -15,7 +15,12 @@ _MODULES = {
     "ffn_up": "up",
     "ffn_down": "down",
 }
-_SINGLE = {"token_embd": "token", "position_embd": "position", "output_norm": "norm"}
+_SINGLE = {
+    "token_embd": "token",
+    "position_embd": "position",
+    "output_norm": "norm",
+    "output": "head",
+}
 
 
 def read_gguf(
@@ -24,7 +29,8 @@ def read_gguf(
     """The net that a GGUF file of architecture ``gpt2`` holds, without the end of text added.
 
     Returns:
-        ``config`` with all biases, and float32 weights under the names of ``nets.gpt.GPT``.
+        Its config, which is another than the trained net's where that was rewritten, and float32
+        weights under the names of ``nets.gpt.GPT``.
 
     Raises:
         ValueError: the file is damaged, or the package gguf is missing.
@@ -36,15 +42,33 @@ def read_gguf(
             "GGUF files are read by the package gguf: pip install 'gpu-learning[llm]'"
         ) from error
     file.read()  # for its checksum
-    weights = {}
-    for tensor in GGUFReader(file.path).tensors:
+    reader = GGUFReader(file.path)
+    weights: dict[str, Tensor] = {}
+    for tensor in reader.tensors:
         values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
         values = values.reshape([int(size) for size in reversed(tensor.shape)])
-        if tensor.name == "output.weight":
-            continue  # the token embedding and a row for the end of text
-        *block, kind = tensor.name.rsplit(".", 1)[0].split(".")
-        suffix = tensor.name.rsplit(".", 1)[1]
+        name, suffix = tensor.name.rsplit(".", 1)
+        *block, kind = name.split(".")
         name = f"blocks.{block[1]}.{_MODULES[kind]}" if block else _SINGLE[kind]
         weights[f"{name}.{suffix}"] = values
-    weights["token.weight"] = weights["token.weight"][: config["vocab_size"]]
-    return {**config, "bias": True, "qkv_bias": True}, weights
+    tokens = config["vocab_size"]
+    weights["token.weight"] = weights["token.weight"][:tokens]
+    tied = "head.weight" not in weights
+    if not tied:
+        weights["head.weight"] = weights["head.weight"][:tokens]
+        weights["head.bias"] = torch.zeros(tokens)
+
+    def field(name: str) -> int:
+        return int(reader.fields[f"gpt2.{name}"].contents())
+
+    shape = {
+        "vocab_size": tokens,
+        "context": field("context_length"),
+        "width": field("embedding_length"),
+        "hidden": field("feed_forward_length"),
+        "layers": field("block_count"),
+        "heads": field("attention.head_count"),
+        "tied": tied,
+    }
+    switches = ("output_projection", "pre_norm", "gelu", "qkv_bias", "bias")
+    return shape | dict.fromkeys(switches, True), weights

@@ -6,12 +6,14 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_modules.nets.gpt import GPT, gpt2_obstacles
+from lightning_modules.nets.gpt import GPT, to_gpt2
+from lightning_modules.nets.rewrite import as_gpt2
 
 END_OF_TEXT = "<|endoftext|>"
 _NAMES = {
@@ -25,23 +27,16 @@ _NAMES = {
 _NEVER = -30.0  # logit of a token that must not be chosen
 
 
-def check_gguf(net: GPT) -> None:
-    """Raises ValueError where llama.cpp has no architecture for the net."""
-    if obstacles := gpt2_obstacles(net.config):
-        raise ValueError(
-            "llama.cpp runs nets of GPT-2's architecture; train this one with "
-            f"{', '.join(f'--model.init_args.{setting}' for setting in obstacles)} for a GGUF file"
-        )
-
-
 def write_gguf(net: GPT, tokenizer: str, path: Path, name: str, q8: bool = False) -> None:
     """Writes ``path``: float16 weights, or q8_0 (8 bits, a scale for each 32 values).
+
+    A post-norm net is rewritten first, in float32: its weights are too large for anything less.
 
     A character vocabulary has no token for the end of a text, without which llama.cpp takes token
     11 for it: one is added that is never chosen.
 
     Args:
-        net: of GPT-2's kind.
+        net: of GPT-2's kind, or post-norm.
         tokenizer: content of ``tokenizer.json``.
         path: file to write.
         name: ``general.name``.
@@ -51,7 +46,14 @@ def write_gguf(net: GPT, tokenizer: str, path: Path, name: str, q8: bool = False
         ValueError: another architecture, rows that q8_0 cannot hold, or the package gguf is
             missing.
     """
-    check_gguf(net)
+    exact = not net.config.pre_norm
+    if exact and q8:
+        raise ValueError(
+            "a post-norm net is rewritten for llama.cpp with weights that 8 bits cannot hold; take "
+            "gguf, or train with pre_norm, gelu, output_projection and tied"
+        )
+    net = as_gpt2(net) if exact else net
+    to_gpt2(net)  # says why, where it is not of GPT-2's kind
     config = net.config
     if q8 and config.width % 32:
         raise ValueError(
@@ -61,7 +63,8 @@ def write_gguf(net: GPT, tokenizer: str, path: Path, name: str, q8: bool = False
     writer = gguf.GGUFWriter(str(path), "gpt2")
     writer.add_type("model")
     writer.add_name(name)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0 if q8 else gguf.LlamaFileType.MOSTLY_F16)
+    kinds = gguf.LlamaFileType
+    writer.add_file_type(kinds.ALL_F32 if exact else kinds.MOSTLY_Q8_0 if q8 else kinds.MOSTLY_F16)
     writer.add_block_count(config.layers)
     writer.add_context_length(config.context)
     writer.add_embedding_length(config.width)
@@ -73,14 +76,14 @@ def write_gguf(net: GPT, tokenizer: str, path: Path, name: str, q8: bool = False
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    kinds = [gguf.TokenType.NORMAL] * len(tokens)
-    kinds[end] = gguf.TokenType.CONTROL
-    writer.add_token_types(kinds)
+    roles = [gguf.TokenType.NORMAL] * len(tokens)
+    roles[end] = gguf.TokenType.CONTROL
+    writer.add_token_types(roles)
     writer.add_token_merges(merges)
     writer.add_bos_token_id(end)
     writer.add_eos_token_id(end)
     for key, tensor in _tensors(net, len(tokens)).items():
-        _add(gguf, writer, key, tensor.numpy(), q8)
+        _add(gguf, writer, key, tensor.numpy(), "f32" if exact else "q8" if q8 else "f16")
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -98,27 +101,30 @@ def modelfile(file: str, context: int) -> str:
     )
 
 
-def _add(gguf: object, writer: object, key: str, values: np.ndarray, q8: bool) -> None:
-    kinds = gguf.GGMLQuantizationType  # type: ignore[attr-defined]
-    if values.ndim < 2 or key == "position_embd.weight":
+def _add(gguf: Any, writer: Any, key: str, values: np.ndarray, precision: str) -> None:
+    kinds = gguf.GGMLQuantizationType
+    if values.ndim < 2 or key == "position_embd.weight" or precision == "f32":
         values, kind = values.astype(np.float32), kinds.F32
-    elif q8 and values.shape[1] % 32 == 0:
-        values, kind = gguf.quants.quantize(values, kinds.Q8_0), kinds.Q8_0  # type: ignore[attr-defined]
+    elif precision == "q8" and values.shape[1] % 32 == 0:
+        values, kind = gguf.quants.quantize(values, kinds.Q8_0), kinds.Q8_0
     else:
         values, kind = values.astype(np.float16), kinds.F16
-    writer.add_tensor(key, values, raw_dtype=kind)  # type: ignore[attr-defined]
+    writer.add_tensor(key, values, raw_dtype=kind)
 
 
 def _tensors(net: GPT, tokens: int) -> dict[str, Tensor]:
     """Weights under llama.cpp's names; absent biases are zeros, which it insists on."""
     state = net.state_dict()
     embedding, bias = state["token.weight"], state.get("norm.bias")
+    output = state.get("head.weight", embedding)
     bias = torch.zeros(net.config.width) if bias is None else bias
     result = {"position_embd.weight": state["position.weight"]}
     if extra := tokens - len(embedding):
-        row, bias = _never(embedding, state["norm.weight"], bias)
-        result["output.weight"] = torch.cat([embedding, row.expand(extra, -1)])
+        row, bias = _never(output, state["norm.weight"], bias)
+        output = torch.cat([output, row.expand(extra, -1)])
         embedding = torch.cat([embedding, torch.zeros(extra, net.config.width)])
+    if extra or not net.config.tied:
+        result["output.weight"] = output
     result |= {
         "token_embd.weight": embedding,
         "output_norm.weight": state["norm.weight"],
@@ -133,7 +139,7 @@ def _tensors(net: GPT, tokens: int) -> dict[str, Tensor]:
     return result
 
 
-def _never(embedding: Tensor, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+def _never(output: Tensor, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """An output row (1, C) whose logit is ``_NEVER`` for every text, and the norm's bias for it.
 
     What the last norm gives is h = gain * n + bias, where n sums to zero. So the row a / gain has
@@ -143,7 +149,7 @@ def _never(embedding: Tensor, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tenso
     inverse = 1 / torch.where(gain.abs() < 1e-3, torch.full_like(gain, 1e-3), gain)
     constant = float((bias * inverse).sum())
     if abs(constant) < 1:
-        unseen = inverse - embedding.T @ torch.linalg.lstsq(embedding.T, inverse).solution
+        unseen = inverse - output.T @ torch.linalg.lstsq(output.T, inverse).solution
         reach = float((unseen * inverse).sum())
         if reach > 1e-3:
             bias = bias + unseen * (1 - constant) / reach
@@ -186,7 +192,7 @@ def _byte_spelling() -> dict[int, str]:
     }
 
 
-def _library() -> object:
+def _library() -> Any:
     try:
         import gguf
         import gguf.quants

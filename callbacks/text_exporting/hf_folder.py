@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from lightning_modules.nets.gpt import GPT, to_gpt2
+from lightning_modules.nets.rewrite import as_gpt2
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -11,10 +12,13 @@ END_OF_TEXT = "<|endoftext|>"
 def write_hf(net: GPT, tokenizer: str, folder: Path) -> None:
     """Writes ``config.json``, ``model.safetensors`` and the tokenizer as ``GPT2LMHeadModel`` wants.
 
+    A post-norm net is rewritten first.
+
     Raises:
         ValueError: a net of another architecture, or transformers is missing.
     """
-    weights = to_gpt2(net.config, net.state_dict())
+    net = as_gpt2(net) if not net.config.pre_norm else net
+    weights = to_gpt2(net)
     try:
         from transformers import GPT2Config, GPT2LMHeadModel
         from transformers.utils import logging
@@ -33,6 +37,7 @@ def write_hf(net: GPT, tokenizer: str, folder: Path) -> None:
         n_inner=shape.hidden or None,
         bos_token_id=end,
         eos_token_id=end,
+        tie_word_embeddings=shape.tied,
     )
     # llama.cpp's converter reads the length of the context under its old name.
     config.n_ctx = shape.context

@@ -185,17 +185,19 @@ _GPT2_NAMES = {
 }
 
 
-def gpt2_obstacles(config: GPTConfig) -> list[str]:
-    """What keeps this shape from being GPT-2, as settings to change; empty if nothing does."""
-    needed = {name: value for name, value in GPT2_SWITCHES.items() if name != "qkv_bias"}
-    return [
-        f"{name}={str(value).lower()}"
-        for name, value in needed.items()
-        if getattr(config, name) != value
-    ]
+def gpt2_obstacles(net: GPT) -> list[str]:
+    """What keeps a net from being GPT-2, as settings to change; empty if nothing does.
+
+    Absent biases do not: they are zeros. Nor does an output layer of its own without bias.
+    """
+    settings = ("pre_norm", "gelu", "output_projection")
+    missing = [name for name in settings if not getattr(net.config, name)]
+    if not net.config.tied and net.head.bias is not None and bool(net.head.bias.any()):
+        missing.append("tied")
+    return [f"{name}=true" for name in missing]
 
 
-def to_gpt2(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_gpt2(net: GPT) -> dict[str, Tensor]:
     """Weights under the names and layouts of transformers' ``GPT2LMHeadModel``.
 
     Biases that the net has not are written as zeros, which is the same function.
@@ -203,19 +205,21 @@ def to_gpt2(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     Raises:
         ValueError: the net is not of GPT-2's kind; names the settings that would make it so.
     """
-    if obstacles := gpt2_obstacles(config):
+    if obstacles := gpt2_obstacles(net):
         raise ValueError(
-            "this net is not of GPT-2's architecture; train one with " + ", ".join(obstacles)
+            "this net is not of GPT-2's architecture; train one with "
+            + " ".join(f"--model.init_args.{setting}" for setting in obstacles)
         )
+    state = net.state_dict()
     result: dict[str, Tensor] = {}
-    for ours, theirs, is_linear in _gpt2_modules(config):
+    for ours, theirs, is_linear in _gpt2_modules(net.config):
         weight = state[f"{ours}.weight"]
         # transformers' Conv1D holds (in, out), nn.Linear (out, in).
         result[f"{theirs}.weight"] = weight.T.contiguous() if is_linear else weight
         if ours not in ("token", "position"):
             bias = state.get(f"{ours}.bias")
             result[f"{theirs}.bias"] = weight.new_zeros(len(weight)) if bias is None else bias
-    result["lm_head.weight"] = result["transformer.wte.weight"]
+    result["lm_head.weight"] = state.get("head.weight", state["token.weight"])
     return result
 
 

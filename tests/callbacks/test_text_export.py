@@ -45,10 +45,13 @@ def text_source(net: GPT) -> TextSource:
 
 CHAR = CharTokenizer(CHARACTERS).to_json()
 SMALL = GPTConfig(width=64, heads=4, context=80, **GPT2_SWITCHES)
+# The course's net with room for 60 characters behind the prompt.
+COURSE = GPTConfig(context=80)
 # nanoGPT's kind: no biases at all.
 BARE = GPTConfig(width=64, heads=2, context=80, **(GPT2_SWITCHES | {"qkv_bias": False}), bias=False)
 
 
+@pytest.mark.slow
 def test_every_file_of_an_artifact_gives_the_nets_text(tmp_path: Path) -> None:
     for package in ("gguf", "onnxruntime", "onnxscript", "transformers"):
         pytest.importorskip(package)
@@ -70,6 +73,20 @@ def test_every_file_of_an_artifact_gives_the_nets_text(tmp_path: Path) -> None:
     names = sorted(path.name.split("-")[0] for path in (tmp_path / "small").iterdir())
     assert names == ["manifest.json", "safetensors", "tokenizer"]
     assert isinstance(load(tmp_path / "small"), TextGenerator)
+
+
+@pytest.mark.slow
+def test_the_courses_net_is_rewritten_for_other_programs(tmp_path: Path) -> None:
+    for package in ("gguf", "transformers"):
+        pytest.importorskip(package)
+    manifest = export_text(text_source(_trained(COURSE)), tmp_path / "course", ["gguf", "hf"])
+    for checked in (manifest["files"]["gguf"]["checked"], manifest["hf"]["checked"]):
+        assert checked["agreement"] > 0.99
+        assert checked["bits_per_char"] == pytest.approx(
+            manifest["eager"]["bits_per_char"], rel=0.01
+        )
+    with pytest.raises(ValueError, match="8 bits cannot hold"):
+        export_text(text_source(_net(COURSE)), tmp_path / "course", ["gguf-q8"])
 
 
 def _llama(path: Path, prompt: str, tokens: int, context: int) -> str:
@@ -104,8 +121,11 @@ def _trained(config: GPTConfig) -> GPT:
     return net.eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("config", [SMALL, BARE], ids=["biases", "no-biases"])
-@pytest.mark.parametrize("q8", [False, True], ids=["f16", "q8_0"])
+@pytest.mark.parametrize(
+    ("config", "q8"),
+    [(COURSE, False), (SMALL, False), (SMALL, True), (BARE, False), (BARE, True)],
+    ids=["course", "biases-f16", "biases-q8_0", "no-biases-f16", "no-biases-q8_0"],
+)
 def test_llama_cpp_gives_the_same_characters(config: GPTConfig, q8: bool, tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     net = _trained(config)

@@ -239,3 +239,26 @@ def test_weights_of_another_shape_are_refused() -> None:
     tokenizer = Tokenizer(CharTokenizer(CHARACTERS).to_json())
     with pytest.raises(ValueError, match="weights do not belong"):
         TextGenerator(vars(GPT2), _net(COURSE).state_dict(), tokenizer)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("config", [COURSE, GPT2, BARE], ids=["course", "gpt2", "no-bias"])
+@pytest.mark.parametrize("options", [GREEDY, WILD], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("compiled", [False, True], ids=["graph", "compiled"])
+def test_a_cuda_graph_writes_what_the_cpu_writes(
+    config: GPTConfig, options: dict, compiled: bool
+) -> None:
+    expected = _texts(_generator(config), **options)
+    tokenizer = Tokenizer(CharTokenizer(CHARACTERS).to_json())
+    for slots in (1, 3):
+        generator = TextGenerator(
+            vars(config),
+            _net(config).state_dict(),
+            tokenizer,
+            device="cuda",
+            dtype=torch.float32,
+            slots=slots,
+            compile=compiled,
+        )
+        assert _texts(generator, **options) == expected

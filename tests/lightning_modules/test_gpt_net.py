@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig, from_gpt2, to_gpt2
+from lightning_modules.nets.rewrite import as_gpt2
 
 
 def _randomise(net: torch.nn.Module, std: float = 0.05) -> None:
@@ -82,7 +83,7 @@ def test_it_is_gpt2(shape: dict[str, int]) -> None:
     with torch.no_grad():
         expected = theirs(ids).logits
         torch.testing.assert_close(ours(ids), expected, rtol=0, atol=1e-4)
-        back = to_gpt2(config, ours.state_dict())
+        back = to_gpt2(ours)
         for name, tensor in theirs.state_dict().items():
             torch.testing.assert_close(back[name], tensor, rtol=0, atol=0)
 
@@ -97,16 +98,42 @@ def test_absent_biases_become_zeros_in_gpt2() -> None:
     theirs = transformers.GPT2LMHeadModel(
         transformers.GPT2Config(vocab_size=65, n_positions=48, n_embd=64, n_layer=2, n_head=4)
     ).eval()
-    theirs.load_state_dict(to_gpt2(config, ours.state_dict()))
+    theirs.load_state_dict(to_gpt2(ours))
     ids = torch.randint(65, (2, 48))
     with torch.no_grad():
         torch.testing.assert_close(theirs(ids).logits, ours(ids), rtol=0, atol=1e-4)
 
 
 def test_a_net_of_another_kind_names_what_to_change() -> None:
-    config = GPTConfig()
-    with pytest.raises(ValueError, match=r"pre_norm=true, gelu=true, output_projection=true"):
-        to_gpt2(config, GPT(config).state_dict())
+    with pytest.raises(ValueError, match=r"pre_norm=true .*gelu=true .*output_projection=true"):
+        to_gpt2(GPT(GPTConfig()))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"heads": 4, "gelu": True, "output_projection": True, "qkv_bias": True},
+        {"layers": 3, "tied": True, "bias": False},
+        {"layers": 1},
+    ],
+)
+def test_the_courses_kind_of_net_can_be_written_as_gpt2(shape: dict) -> None:
+    torch.manual_seed(0)
+    net = GPT(GPTConfig(**shape)).eval()
+    _randomise(net, 0.1)
+    rewritten = as_gpt2(net)
+    ids = torch.randint(15, (16, 32))
+    with torch.no_grad():
+        expected, found = net(ids), rewritten(ids)
+    assert float((found - expected).abs().max() / expected.abs().max()) < 2e-3
+    assert (found.argmax(-1) == expected.argmax(-1)).float().mean() > 0.995
+
+
+@pytest.mark.parametrize("shape", [{"pre_norm": True}, {"layers": 6}])
+def test_what_cannot_be_written_as_gpt2_says_what_to_train(shape: dict) -> None:
+    with pytest.raises(ValueError, match="only a post-norm net of at most four layers"):
+        as_gpt2(GPT(GPTConfig(**shape)))
 
 
 @pytest.mark.parametrize(

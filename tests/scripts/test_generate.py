@@ -102,7 +102,7 @@ def test_another_tokenizer_or_task_is_refused(gpu_learning, model, workplace: Pa
 def test_the_course_config_learns_its_sentences(gpu_learning, workplace: Path) -> None:
     code, out, err = gpu_learning("fit", "-c", "configs/mini_gpt.yaml")
     assert code == 0, err
-    last = [line for line in out.splitlines() if line.startswith("epoch 10/10")][0]
+    last = next(line for line in out.splitlines() if line.startswith("epoch 10/10"))
     assert float(last.split("train/loss ")[1].split()[0]) <= 0.20
     words = {word for sentence in SENTENCES for word in sentence.rstrip(".").split()}
     for prompt in ("the cat", "the dog"):
