@@ -1,47 +1,55 @@
 # Two commands from nothing: `make demo` and `make test`. Both set up what they need in .venv.
 PYTHON ?= python3
 LOCK ?= requirements.lock
-EXTRAS ?= dev
+EXTRAS ?= dev,export,llm,serve
 DATA ?= digits
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
-# One stamp per lock and set of extras, so that a change of either installs again.
-STAMP := $(VENV)/.setup-$(basename $(notdir $(LOCK)))-$(subst $(comma),-,$(EXTRAS))
+name := $(basename $(notdir $(LOCK)))
+# Stamps say what is installed: the core alone, or the core with the extras of this name. Another
+# lock or other extras have other stamps, so that a change installs again.
+CORE := $(VENV)/.core-$(name)
+ALL := $(VENV)/.extras-$(name)-$(subst $(comma),-,$(EXTRAS))
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(LOCK) --editable
 
 .PHONY: setup demo test lint format tensorboard lock clean
 
-setup: $(STAMP)
+setup: $(ALL)
 
-$(STAMP): pyproject.toml $(LOCK)
+$(CORE): pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "gpu-learning needs Python 3.10 or newer; name one with: make setup PYTHON=python3.12" >&2; exit 1; }
+	  { echo "gpu-learning needs Python 3.10 or newer; name one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "this Python has no venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(LOCK) --editable '.[$(EXTRAS)]'
-	@rm -f $(VENV)/.setup-* && touch $@
+	$(INSTALL) .
+	@rm -f $(VENV)/.core-* $(VENV)/.extras-* && touch $@
 
-demo: $(STAMP)
+$(ALL): $(CORE)
+	$(INSTALL) '.[$(EXTRAS)]'
+	@touch $@
+
+demo: $(CORE)
 	@$(BIN)/gpu-learning demo --data $(DATA)
 
-test: $(STAMP)
+test: $(ALL)
 	$(BIN)/python -m pytest
 
-lint: $(STAMP)
+lint: $(ALL)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-format: $(STAMP)
+format: $(ALL)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-tensorboard: $(STAMP)
+tensorboard: $(CORE)
 	$(BIN)/tensorboard --logdir logs
 
 # The newest versions that fit together; the second lock keeps the last torch built for CUDA 12.
-lock: $(STAMP)
+lock: $(ALL)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --all-extras \
 	  --no-annotate --no-header --no-emit-index-url pyproject.toml --output-file requirements.lock
 	printf 'torch==2.10.0\ntorchvision==0.25.0\n' | \

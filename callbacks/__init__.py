@@ -4,10 +4,13 @@ from callbacks.attention_maps import AttentionMaps
 from callbacks.best_and_last import BestAndLast
 from callbacks.confusion_matrix import ConfusionMatrixFigure
 from callbacks.cosine_annealing import CosineAnnealing
+from callbacks.decision_boundary import DecisionBoundary
+from callbacks.embedding_projector import EmbeddingProjector
 from callbacks.export import Export
 from callbacks.export_text import ExportText
 from callbacks.filters import FirstLayerFilters
 from callbacks.finite_loss import FiniteLoss
+from callbacks.fit_figure import FitFigure
 from callbacks.hparams import HParams
 from callbacks.learning_rate_log import LearningRateLog
 from callbacks.lr_scheduler import LRSchedulerCallback
@@ -26,10 +29,13 @@ __all__ = [
     "BestAndLast",
     "ConfusionMatrixFigure",
     "CosineAnnealing",
+    "DecisionBoundary",
+    "EmbeddingProjector",
     "Export",
     "ExportText",
     "FiniteLoss",
     "FirstLayerFilters",
+    "FitFigure",
     "HParams",
     "LRSchedulerCallback",
     "LearningRateLog",

@@ -1,5 +1,6 @@
 """What the learning-rate callbacks share: one owner, exact resume."""
 
+import warnings
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -40,6 +41,7 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         self.scheduler: LRScheduler | None = None
         self.total = 0
         self._steps = 0
+        self._groups = 0
         self._restored: dict[str, Any] | None = None
 
     @abstractmethod
@@ -51,21 +53,24 @@ class LRSchedulerCallback(LearningRateLog, ABC):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._refuse_second(trainer, pl_module)
-        self.total = self._count(trainer) if self.needs_total else 0
+        # Counting the steps sets up the loaders, and Lightning restores no loader that is set up:
+        # a resumed run takes the number from the checkpoint and compares it when all is restored.
+        state, self._restored = self._restored, None
+        self.total = state["total"] if state else self._count(trainer)
+        self._groups = len(trainer.optimizers[0].param_groups)
         self.scheduler = self.build(trainer.optimizers[0], self.total)
-        if self._restored is not None:
-            if self._restored["total"] != self.total:
-                raise ValueError(
-                    f"the checkpoint's {self._name} ends after {self._restored['total']} "
-                    f"{self.interval}s, this run after {self.total}; resume with the max_epochs, "
-                    "max_steps and batch size that it was started with"
-                )
-            self.scheduler.load_state_dict(self._restored["scheduler"])
-            self._restored = None
+        if state:
+            self.scheduler.load_state_dict(state["scheduler"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._steps = trainer.global_step
+        if (total := self._count(trainer)) != self.total:
+            raise ValueError(
+                f"the checkpoint's {self._name} ends after {self.total} {self.interval}s, this run "
+                f"after {total}; resume with the max_epochs, max_steps and batch size that it was "
+                "started with"
+            )
 
     def on_train_batch_end(
         self,
@@ -88,18 +93,30 @@ class LRSchedulerCallback(LearningRateLog, ABC):
 
         The scheduler moves on past them, as if they had been taken one by one.
         """
+        assert self.scheduler is not None
         rates = []
-        for _ in range(steps):
-            rates.append([float(group["lr"]) for group in self.scheduler.optimizer.param_groups])  # type: ignore[union-attr]
-            if self.interval == "step":
-                self._move_on()
-                self._steps += 1
+        with warnings.catch_warnings():
+            # The steps do follow, all of them.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            for _ in range(steps):
+                groups = self.scheduler.optimizer.param_groups
+                rates.append([float(group["lr"]) for group in groups])
+                if self.interval == "step":
+                    self._move_on()
+                    self._steps += 1
         return rates
 
     def _move_on(self) -> None:
+        assert self.scheduler is not None
         # The call after a run's last step only closes the schedule; some have no value there.
-        if not self.needs_total or self.scheduler.last_epoch + 1 < self.total:  # type: ignore[union-attr]
-            self.scheduler.step()  # type: ignore[union-attr]
+        if self.needs_total and self.scheduler.last_epoch + 1 >= self.total:
+            return
+        # Groups that came later, as those of an unfrozen backbone do, are led by who added them.
+        optimizer = self.scheduler.optimizer
+        groups = optimizer.param_groups
+        optimizer.param_groups = groups[: self._groups]
+        self.scheduler.step()
+        optimizer.param_groups = groups
 
     def state_dict(self) -> dict[str, Any]:
         if self.scheduler is None:
@@ -141,16 +158,18 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         if len(trainer.optimizers) != 1:
             raise ValueError(
                 f"{self._name} sets the learning rate of one optimiser, and "
-                f"{type(pl_module).__name__} has {len(trainer.optimizers)}; remove the callback and "
-                "schedule them in configure_optimizers"
+                f"{type(pl_module).__name__} has {len(trainer.optimizers)}; remove the callback "
+                "and schedule them in configure_optimizers"
             )
 
     def _count(self, trainer: pl.Trainer) -> int:
+        if not self.needs_total:
+            return 0
         steps = trainer.estimated_stepping_batches
         total = steps if self.interval == "step" else trainer.max_epochs
         if total is None or not 0 < total < float("inf"):
             raise ValueError(
                 f"{self._name} stretches over the whole run, and this one has no end; set "
-                f"--trainer.{'max_steps or --trainer.' if self.interval == 'step' else ''}max_epochs"
+                "--trainer.max_steps or --trainer.max_epochs"
             )
         return int(total)

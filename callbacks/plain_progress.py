@@ -11,10 +11,14 @@ class PlainProgress(ProgressBar):
     """Prints ``epoch 2/5  train/loss 0.1012  val/acc 0.9734  8.1 s`` after every epoch.
 
     A progress bar redraws its line with control characters, which a file keeps.
+
+    Args:
+        every_n_epochs: epochs a line, for runs of very many short ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every_n_epochs: int = 1) -> None:
         super().__init__()
+        self.every_n_epochs = every_n_epochs
         self._enabled = True
         self._began = 0.0
 
@@ -33,6 +37,9 @@ class PlainProgress(ProgressBar):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every_n_epochs and epoch != trainer.max_epochs:
+            return
         metrics = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
@@ -40,6 +47,4 @@ class PlainProgress(ProgressBar):
         }
         values = "  ".join(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))
         seconds = time.perf_counter() - self._began
-        self.print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}  {seconds:.1f} s"
-        )
+        self.print(f"epoch {epoch}/{trainer.max_epochs}  {values}  {seconds:.1f} s")

@@ -7,6 +7,7 @@ tensor.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -61,6 +62,8 @@ class ResidentLoader:
         self._epoch = -1
         self._position = 0
         self._resume = False
+        # Where Lightning looks for someone to tell the number of the epoch.
+        self.batch_sampler = SimpleNamespace(sampler=self, batch_size=batch_size)
 
     def __len__(self) -> int:
         """Batches an epoch, the same in every process."""
@@ -121,6 +124,11 @@ class ResidentLoader:
             )
             self._position += len(group)
             yield torch.stack(group)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next iteration is of this epoch: Lightning restores no loader between two epochs."""
+        if not self._resume:
+            self._epoch = epoch - 1
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iteration stands: the epoch begun last and the batches given of it."""

@@ -1,8 +1,26 @@
 """One LightningModule per concept of the course."""
 
+from lightning_modules.binary_classifier import BinaryClassifier
 from lightning_modules.classifier import ImageClassifier
+from lightning_modules.curve_regressor import CurveRegressor
 from lightning_modules.mini_gpt import MiniGPT
 from lightning_modules.mnist_cnn import MNISTCNN
+from lightning_modules.mnist_fast import MNISTFast
 from lightning_modules.mnist_mlp import MNISTMLP
+from lightning_modules.regressor import LineRegressor, Regressor
+from lightning_modules.transfer_learner import TransferLearner
+from lightning_modules.word_similarity import WordSimilarity
 
-__all__ = ["MNISTCNN", "MNISTMLP", "ImageClassifier", "MiniGPT"]
+__all__ = [
+    "MNISTCNN",
+    "MNISTMLP",
+    "BinaryClassifier",
+    "CurveRegressor",
+    "ImageClassifier",
+    "LineRegressor",
+    "MNISTFast",
+    "MiniGPT",
+    "Regressor",
+    "TransferLearner",
+    "WordSimilarity",
+]

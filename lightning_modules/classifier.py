@@ -21,10 +21,11 @@ class ImageClassifier(pl.LightningModule):
 
     net: nn.Module
 
-    def __init__(self, num_classes: int, lr: float) -> None:
+    def __init__(self, num_classes: int, lr: float, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.lr = lr
+        self.label_smoothing = label_smoothing
         self.example_input_array = torch.zeros(1, 1, 28, 28)
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
         self.test_acc = MulticlassAccuracy(num_classes, average="micro")
@@ -37,8 +38,9 @@ class ImageClassifier(pl.LightningModule):
     def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         images, labels = batch
         logits = self(images)
-        loss = F.cross_entropy(logits, labels)
         training = stage == "train"
+        smoothing = self.label_smoothing if training else 0.0
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         self.log(
             f"{stage}/loss",
             loss,

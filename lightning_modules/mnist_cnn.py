@@ -14,6 +14,7 @@ class MNISTCNN(ImageClassifier):
         hidden: width of the first linear layer.
         num_classes: number of classes.
         lr: learning rate of Adam.
+        label_smoothing: share of each training label spread over all classes.
     """
 
     def __init__(
@@ -22,8 +23,9 @@ class MNISTCNN(ImageClassifier):
         hidden: int = 64,
         num_classes: int = 10,
         lr: float = 1e-3,
+        label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(num_classes, lr)
+        super().__init__(num_classes, lr, label_smoothing)
         self.save_hyperparameters()
         # Channels last: the layout in which convolutions and pooling are fastest, on CPU and GPU.
         self.net = CNN(channels, hidden, num_classes).to(memory_format=torch.channels_last)

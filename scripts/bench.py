@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 
 BENCHMARKS = {
+    "fit": ("scripts.bench_fit", "seconds of Trainer.fit and test accuracy over seeds"),
+    "startup": ("scripts.bench_startup", "from Enter to the first training step"),
     "train": ("scripts.bench_train", "one config against the course's loop and plain Lightning"),
 }
 

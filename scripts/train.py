@@ -22,9 +22,18 @@ BASE_CONFIG = Path(__file__).parents[1] / "configs" / "trainer.yaml"
 class SaveFitConfig(SaveConfigCallback):
     """Keeps ``config.yaml`` beside the checkpoints of a fit; a test of the run leaves it alone."""
 
+    def __init__(self, parser: OneSentenceParser, config: Any, **kwargs: Any) -> None:
+        super().__init__(parser, config, **kwargs)
+        # Here and not in setup, which is part of the time that Trainer.fit takes.
+        self._text = parser.dump(config, skip_none=False)
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.loggers:
-            super().setup(trainer, pl_module, stage)
+        if stage != "fit" or not trainer.loggers or trainer.log_dir is None:
+            return
+        if trainer.is_global_zero:
+            folder = Path(trainer.log_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / self.config_filename).write_text(self._text)
 
 
 class TrainCLI(LightningCLI):
@@ -54,7 +63,6 @@ class TrainCLI(LightningCLI):
             subclass_mode_data=True,
             parser_class=OneSentenceParser,
             save_config_callback=SaveFitConfig,
-            save_config_kwargs={"overwrite": True},
             parser_kwargs={self._name: {"default_config_files": [str(BASE_CONFIG)]}},
             args=list(args),
         )

@@ -1,4 +1,4 @@
-"""``trainer.strategy: cuda_graph``: the optimiser steps of any plain LightningModule as CUDA graphs."""
+"""``strategy: cuda_graph``: the optimiser steps of any plain LightningModule as CUDA graphs."""
 
 import math
 from collections.abc import Iterator

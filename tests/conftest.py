@@ -61,3 +61,11 @@ def small_mnist(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sums = {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in mnist.FILES}
     monkeypatch.setattr(mnist, "FILES", sums)
     return workplace / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked ``gpu`` say why they do not run."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))

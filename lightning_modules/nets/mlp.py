@@ -5,19 +5,41 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "none": nn.Identity,
+}
+
 
 class MLP(nn.Sequential):
-    """Linear layers with ReLU between them; the input is flattened first.
+    """Linear layers with an activation between them; the input is flattened first.
 
     Args:
         sizes: widths from input to output: ``[784, 128, 64, 10]`` has 109,386 parameters.
+        activation: ``relu``, ``sigmoid``, ``tanh`` or ``none``.
+        dropout: probability with which a hidden value is set to zero in training.
+
+    Raises:
+        ValueError: another activation, or a probability outside 0 to 1.
     """
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(
+        self, sizes: Sequence[int], activation: str = "relu", dropout: float = 0.0
+    ) -> None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}"
+            )
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
         layers: list[nn.Module] = [nn.Flatten()]
-        for inputs, outputs in itertools.pairwise(sizes):
-            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-        super().__init__(*layers[:-1])
+        for inputs, outputs in itertools.pairwise(sizes[:-1]):
+            layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+        super().__init__(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, sizes[-1]) of inputs whose other dimensions multiply to sizes[0]."""

@@ -1,0 +1,45 @@
+"""Three small tasks on which to ask what dropout does."""
+
+import torch
+from torch import Tensor
+
+from datamodules.small import SmallDataModule
+
+SAMPLES = {"random": 20, "rule": 200, "noisy": 200}
+
+
+class DropoutStudyDataModule(SmallDataModule):
+    """Points of a 20-dimensional normal distribution with yes-or-no labels, and 1,000 to test on.
+
+    ``random``: 20 points with labels from a coin: there is nothing to learn, only to memorise.
+    ``rule``: 200 points, label 1 where the first five coordinates sum to more than 0.
+    ``noisy``: the rule, with a fifth of the training labels wrong and the test labels right.
+
+    Args:
+        task: ``random``, ``rule`` or ``noisy``.
+        seed: seed of points and labels.
+
+    Raises:
+        ValueError: another task.
+    """
+
+    def __init__(self, task: str = "noisy", seed: int = 0) -> None:
+        super().__init__(seed=seed)
+        if task not in SAMPLES:
+            raise ValueError(f"task must be one of {', '.join(SAMPLES)}, got {task!r}")
+        self.save_hyperparameters()
+        self.task = task
+
+    def make(self) -> dict[str, tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        cut = SAMPLES[self.task]
+        points = torch.randn(cut + 1000, 20, generator=generator)
+        if self.task == "random":
+            labels = torch.randint(2, (len(points),), generator=generator).float()
+        else:
+            labels = (points[:, :5].sum(dim=1) > 0).float()
+        learned = labels[:cut]
+        if self.task == "noisy":
+            turned = torch.rand(cut, generator=generator) < 0.2
+            learned = torch.where(turned, 1 - learned, learned)
+        return {"train": (points[:cut], learned), "test": (points[cut:], labels[cut:])}

@@ -1,0 +1,31 @@
+"""The shortest way to 99 % on MNIST."""
+
+import torch
+
+from lightning_modules.classifier import ImageClassifier
+from lightning_modules.nets import FastCNN
+
+
+class MNISTFast(ImageClassifier):
+    """A wider CNN for few, large steps, 215,194 parameters.
+
+    Args:
+        channels: output channels of the two convolutions.
+        hidden: width of the first linear layer.
+        num_classes: number of classes.
+        lr: learning rate of Adam.
+        label_smoothing: share of each training label spread over all classes.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int] = (24, 32),
+        hidden: int = 256,
+        num_classes: int = 10,
+        lr: float = 1e-3,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(num_classes, lr, label_smoothing)
+        self.save_hyperparameters()
+        net = FastCNN(channels, hidden, num_classes)
+        self.net = net.to(memory_format=torch.channels_last)

@@ -1,0 +1,56 @@
+"""What every regressor shares: loss and optimiser."""
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Regressor(pl.LightningModule):
+    """Mean squared error of ``self.net``, which a subclass builds; (B, 1) -> (B, 1).
+
+    Logs ``train/loss`` and ``test/loss``, both in squared units of the target.
+    """
+
+    net: nn.Module
+
+    def __init__(self, lr: float) -> None:
+        super().__init__()
+        self.lr = lr
+        self.example_input_array = torch.zeros(1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    def _step(self, batch: Batch, stage: str) -> Tensor:
+        inputs, targets = batch
+        loss = F.mse_loss(self(inputs), targets)
+        self.log(f"{stage}/loss", loss, batch_size=len(inputs))
+        return loss
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._step(batch, "train")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._step(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self(batch[0])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)
+
+
+class LineRegressor(Regressor):
+    """One weight and one bias: y = w * x + b.
+
+    Args:
+        lr: learning rate of Adam.
+    """
+
+    def __init__(self, lr: float = 0.01) -> None:
+        super().__init__(lr)
+        self.save_hyperparameters()
+        self.net = nn.Linear(1, 1)

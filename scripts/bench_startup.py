@@ -1,0 +1,79 @@
+"""``gpu-learning bench startup``: from Enter to the first training step, beside a bare import."""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+IMPORT = "import lightning.pytorch"
+FIRST_STEP = """
+import sys, time
+import lightning.pytorch as pl
+from scripts.train import main
+
+class FirstStep(pl.Callback):
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == 1:
+            print("first step", time.time(), flush=True)
+
+trainer_init = pl.Trainer.__init__
+def with_mark(self, *args, callbacks=None, **kwargs):
+    trainer_init(self, *args, callbacks=[*(callbacks or []), FirstStep()], **kwargs)
+pl.Trainer.__init__ = with_mark
+main(sys.argv[1:])
+"""
+
+
+def bare_import() -> float:
+    began = time.time()
+    subprocess.run([sys.executable, "-c", IMPORT], check=True)
+    return time.time() - began
+
+
+def first_step(options: Sequence[str]) -> float:
+    """Seconds until one optimiser step of a fit is done, its logger and checkpoints included."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.time()
+        command = ["fit", *options, "--trainer.max_steps=1", "--trainer.default_root_dir", folder]
+        command += ["--trainer.logger.init_args.save_dir", folder]
+        result = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", FIRST_STEP, *command],
+            capture_output=True,
+            text=True,
+        )
+    marks = [line for line in result.stdout.splitlines() if line.startswith("first step")]
+    if not marks:
+        raise ValueError(f"the run took no step: {result.stderr.strip().splitlines()[-1:]}")
+    return float(marks[0].split()[-1]) - began
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints seconds and the ratio, pair by pair."""
+    parser = argparse.ArgumentParser("gpu-learning bench startup", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    arguments, options = parser.parse_known_args(argv[1:])
+    if not options:
+        options = ["-c", str(Path(__file__).parents[1] / "configs" / "digits_cnn.yaml")]
+    bare_import(), first_step(options)
+    pairs = [(bare_import(), first_step(options)) for _ in range(arguments.repeats)]
+    report: dict[str, Any] = {
+        "n": len(pairs),
+        "import lightning.pytorch, s": statistics.median(a for a, _ in pairs),
+        "to the first step, s": statistics.median(b for _, b in pairs),
+        "ratio, median": statistics.median(b / a for a, b in pairs),
+        "ratio, min": min(b / a for a, b in pairs),
+        "ratio, max": max(b / a for a, b in pairs),
+    }
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+    else:
+        for name, value in report.items():
+            print(f"{name:<28} {value:.2f}" if isinstance(value, float) else f"{name:<28} {value}")
+    return 0

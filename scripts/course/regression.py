@@ -1,0 +1,73 @@
+"""Steps 7 and 8: a line, and what an activation is for."""
+
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from callbacks.fit_figure import draw_fit
+from scripts.course.runner import Run
+from scripts.train import TrainCLI
+
+
+def line(run: Run) -> dict[str, Any]:
+    """y = 2x + 1 from five points."""
+    cli = run.fit("line_regressor")
+    inputs, _ = cli.datamodule.splits["test"]
+    predicted = _predict(cli, inputs)
+    run.keep(_picture({"net": cli}), "fit")
+    return {
+        f"x = {x:g}": y
+        for x, y in zip(inputs.flatten().tolist(), predicted.flatten().tolist(), strict=True)
+    }
+
+
+def activations(run: Run) -> dict[str, Any]:
+    """A curve with the activation and without."""
+    points = torch.tensor([-2.0, -1, 0, 1, 2])
+    values: dict[str, Any] = {
+        name: function(points).tolist()
+        for name, function in (
+            ("ReLU", torch.relu),
+            ("sigmoid", torch.sigmoid),
+            ("tanh", torch.tanh),
+        )
+    }
+    for curve, shown in (("abs", "absolute value"), ("sine", "sine")):
+        data = f"--data.init_args.curve={curve}"
+        bend = run.fit("curve_regressor", data, tag=f"{curve}-relu")
+        flat = run.fit(
+            "curve_regressor", data, "--model.init_args.activation=none", tag=f"{curve}-none"
+        )
+        errors = [_test_error(cli) for cli in (bend, flat)]
+        print(f"{shown}: squared error {errors[0]:.2e} with ReLU, {errors[1]:.2e} without")
+        values[f"error without / with, {shown}"] = errors[1] / errors[0]
+        run.keep(_picture({"with ReLU": bend, "without activation": flat}), f"{curve}")
+        values["parameters with"] = _count(bend)
+        values["parameters without"] = _count(flat)
+    return values
+
+
+def _count(cli: TrainCLI) -> int:
+    return sum(parameter.numel() for parameter in cli.model.parameters())
+
+
+def _predict(cli: TrainCLI, inputs: Tensor) -> Tensor:
+    """On the device where the model was left, back on the CPU."""
+    cli.model.eval()
+    with torch.no_grad():
+        return cli.model(inputs.to(cli.model.device)).cpu()
+
+
+def _test_error(cli: TrainCLI) -> float:
+    inputs, targets = cli.datamodule.splits["test"]
+    return torch.nn.functional.mse_loss(_predict(cli, inputs), targets.cpu()).item()
+
+
+def _picture(runs: dict[str, TrainCLI]) -> Figure:
+    data = next(iter(runs.values())).datamodule
+    x, y = (tensor.cpu() for tensor in data.splits["train"])
+    reach = max(float(x.abs().max()), float(data.splits["test"][0].max()))
+    wide = torch.linspace(-float(x.abs().max()), reach, 201).unsqueeze(1)
+    return draw_fit(x, y, {name: (wide, _predict(cli, wide)) for name, cli in runs.items()})

@@ -1,0 +1,78 @@
+"""The modules of the small lessons, through ``gpu-learning fit`` and their own configurations."""
+
+import pytest
+import torch
+
+from lightning_modules import BinaryClassifier, CurveRegressor, LineRegressor, WordSimilarity
+from scripts.train import TrainCLI
+
+
+def fit(config: str, *options: str) -> TrainCLI:
+    return TrainCLI(["fit", "-c", f"configs/{config}.yaml", *options])
+
+
+def predictions(cli: TrainCLI) -> torch.Tensor:
+    cli.model.eval()
+    with torch.no_grad():
+        return cli.model.predict_step(cli.datamodule.splits["test"], 0).flatten()
+
+
+def test_line() -> None:
+    cli = fit("line_regressor")
+    expected = torch.tensor([13.0, 15.0, 21.0])
+    torch.testing.assert_close(predictions(cli), expected, atol=0.005, rtol=0)
+    loaded = LineRegressor.load_from_checkpoint(
+        cli.trainer.checkpoint_callback.best_model_path, weights_only=True
+    )
+    assert torch.equal(loaded.net.weight, cli.model.net.weight)
+
+
+def test_a_net_without_activation_is_a_line() -> None:
+    options = ("--data.init_args.curve=sine", "--trainer.max_epochs=600")
+    errors = []
+    for activation in ("relu", "none"):
+        cli = fit("curve_regressor", *options, f"--model.init_args.activation={activation}")
+        target = cli.datamodule.splits["test"][1].flatten()
+        errors.append((predictions(cli) - target).square().mean().item())
+        assert sum(p.numel() for p in cli.model.parameters()) == 25
+    assert errors[1] >= 20 * errors[0]
+
+
+def test_binary_classifier_gives_probabilities() -> None:
+    cli = fit("binary_classifier")
+    probability = predictions(cli)
+    assert ((probability > 0.5) == torch.tensor([True, True, False, False])).all()
+    assert float(cli.trainer.callback_metrics["train/loss"]) <= 0.002
+    logits = cli.model(cli.datamodule.splits["test"][0])
+    torch.testing.assert_close(logits.sigmoid(), probability)
+    assert cli.trainer.test(cli.model, cli.datamodule, verbose=False)[0]["test/acc"] == 1
+
+
+def test_word_similarity() -> None:
+    related = predictions(fit("word_similarity"))
+    assert related[:3].min() >= 0.99
+    assert related[3:].max() <= 0.01
+
+
+@pytest.mark.parametrize("model", [LineRegressor, CurveRegressor, BinaryClassifier, WordSimilarity])
+def test_forward_of_the_example(model: type[torch.nn.Module]) -> None:
+    net = model()
+    assert net(net.example_input_array).shape[0] == 1
+
+
+def test_an_activation_that_does_not_exist(gpu_learning) -> None:
+    code, _, err = gpu_learning(
+        "fit", "-c", "configs/curve_regressor.yaml", "--model.init_args.activation=rellu"
+    )
+    assert code != 0
+    assert "one of relu, sigmoid, tanh, none, got 'rellu'" in err
+    assert "Traceback" not in err
+
+
+def test_a_scheduler_that_does_not_exist(gpu_learning) -> None:
+    code, _, err = gpu_learning(
+        "fit", "-c", "configs/lr_schedules.yaml", "--trainer.callbacks+=callbacks.StpLR"
+    )
+    assert code != 0
+    assert "StepLR" in err
+    assert "Traceback" not in err

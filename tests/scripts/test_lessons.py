@@ -1,0 +1,178 @@
+"""``gpu-learning lessons``: what it lists, runs and verifies, and how it fails."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts.course import catalogue, dropout
+from scripts.course.catalogue import Figure, Lesson, Rule, find, read
+from scripts.course.runner import Run, Skipped, run_lesson
+
+
+def test_every_step_is_listed(gpu_learning) -> None:
+    code, out, _ = gpu_learning("lessons")
+    assert code == 0
+    lessons = read()
+    assert [lesson.step for lesson in lessons] == list(range(4, 26))
+    for lesson in lessons:
+        assert f"{lesson.step:>4}  {lesson.title}" in out
+
+
+def test_every_config_named_exists() -> None:
+    for lesson in read():
+        for config in lesson.configs:
+            assert Path(config).is_file(), lesson
+
+
+def test_verify_json(gpu_learning, workplace: Path) -> None:
+    code, out, err = gpu_learning("lessons", "verify", "--json", "4", "5", "6", "7", "20", "21")
+    report = json.loads(out)
+    assert code == 0, (report, err)
+    assert report["count"] == {"pass": 6, "fail": 0, "not built": 0, "skipped": 0}
+    rows = {row["step"]: row for row in report["lessons"]}
+    line = {figure["name"]: figure for figure in rows[7]["figures"]}
+    assert line["x = 10"]["ours"] == pytest.approx(21, abs=0.005)
+    assert line["x = 10"]["course"] == "21.0"
+    assert all(figure["status"] == "pass" for figure in rows[21]["figures"])
+    assert rows[7]["seconds"] > 0
+    assert (workplace / "logs" / "lessons" / "07-line" / "fit.png").is_file()
+    assert (workplace / "logs" / "lessons" / "20-attention" / "attention.png").is_file()
+
+
+def test_run_shows_the_command_and_the_outcome(gpu_learning) -> None:
+    code, out, _ = gpu_learning("lessons", "run", "words")
+    assert code == 0
+    assert "gpu-learning fit -c configs/word_similarity.yaml" in out
+    assert "related, the lowest" in out
+
+
+def test_what_is_not_built_fails(gpu_learning) -> None:
+    missing = next((lesson for lesson in read() if not lesson.check), None)
+    if missing is None:
+        pytest.skip("all lessons are built")
+    code, out, _ = gpu_learning("lessons", "verify", str(missing.step))
+    assert code == 1
+    assert "not built" in out
+
+
+def test_mnist_is_skipped_where_it_is_not(gpu_learning) -> None:
+    code, out, _ = gpu_learning("lessons", "verify", "--json", "10", "12", "15")
+    assert code == 0
+    for row in json.loads(out)["lessons"]:
+        assert row["status"] == "skipped"
+        assert "needs MNIST in data/MNIST/raw" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ("90", "the nearest is 25"),
+        ("3", "the nearest is 4"),
+        ("atention", "did you mean 20 (attention)?"),
+        ("xyzzy", "lessons lists them"),
+    ],
+)
+def test_unknown_lesson(gpu_learning, asked: str, hint: str) -> None:
+    code, _, err = gpu_learning("lessons", "run", asked)
+    assert code == 1
+    assert f"there is no lesson '{asked}'" in err
+    assert hint in err
+
+
+def test_found_by_number_and_name() -> None:
+    lessons = read()
+    assert find(lessons, "9") is find(lessons, "09") is find(lessons, "binary-classifier")
+    assert find(lessons, "09-binary-classifier").step == 9
+
+
+VALUE = {"value": 1.0}
+
+
+def empty(run: Run) -> dict[str, float]:
+    return {}
+
+
+def one(run: Run) -> dict[str, float]:
+    (run.folder / "seen").touch()
+    return VALUE
+
+
+def broken(run: Run) -> dict[str, float]:
+    raise RuntimeError("out of order")
+
+
+def lacking(run: Run) -> dict[str, float]:
+    raise Skipped("needs a thing")
+
+
+def partly(run: Run) -> dict[str, float]:
+    run.skip("value", "needs a GPU")
+    return {}
+
+
+def lesson(check: str, rule: Rule | None = None) -> Lesson:
+    figures = (Figure("value", "1", rule or Rule(equal=1), Rule(at_least=0.5)),)
+    return Lesson(99, "test", "Test", "Nothing", f"{__name__}:{check}", figures=figures)
+
+
+@pytest.mark.parametrize(
+    ("check", "status"),
+    [
+        ("one", "pass"),
+        ("empty", "fail"),
+        ("broken", "fail"),
+        ("lacking", "skipped"),
+        ("partly", "skipped"),
+        ("absent", "fail"),
+    ],
+)
+def test_a_lesson_passes_only_when_it_ran(tmp_path: Path, check: str, status: str) -> None:
+    result = run_lesson(lesson(check), tmp_path, reduced=False, silent=True)
+    assert result.status == status
+    assert (tmp_path / "99-test" / "seen").exists() == (check == "one")
+
+
+def test_a_value_off_the_rule_fails(tmp_path: Path) -> None:
+    strict = lesson("one", Rule(at_least=2))
+    assert run_lesson(strict, tmp_path, reduced=False, silent=True).status == "fail"
+    assert run_lesson(strict, tmp_path, reduced=True, silent=True).status == "pass"
+
+
+def test_a_failure_shows_itself_in_run(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="out of order"):
+        run_lesson(lesson("broken"), tmp_path, reduced=False, silent=False)
+
+
+def test_rules() -> None:
+    assert Rule(equal=[1, [2.0]], within=0.1).holds([1.05, [1.95]])
+    assert not Rule(equal=[1, 2]).holds([1, 2, 3])
+    assert Rule(at_least=1, at_most=2).holds(2)
+    assert not Rule(at_most=2).holds(2.1)
+    with pytest.raises(ValueError, match="needs equal, at_least or at_most"):
+        Rule()
+
+
+def test_the_data_file_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "lessons.yaml"
+    entry = "- {step: 1, name: a, title: A, sees: a, check: m:f}\n"
+    path.write_text(entry)
+    with pytest.raises(ValueError, match="expects nothing"):
+        catalogue.read(path)
+    path.write_text(entry.replace(", check: m:f", "") * 2)
+    with pytest.raises(ValueError, match="step twice"):
+        catalogue.read(path)
+
+
+def test_a_number_of_the_dropout_study_holds_with_fit(gpu_learning, workplace: Path) -> None:
+    train, test = dropout.accuracies(Run(workplace / "logs"), "noisy", 0.5, seed=3)
+    assert train > test
+    code, _, err = gpu_learning(
+        *("fit", "-c", "configs/dropout.yaml", "--seed_everything=3", "--data.init_args.seed=3")
+    )
+    assert code == 0, err
+    seed = "--data.init_args.seed=3"
+    code, out, err = gpu_learning("test", "-c", "configs/dropout.yaml", seed, "--ckpt_path=last")
+    assert code == 0, err
+    shown = next(line for line in out.splitlines() if "test/acc" in line)
+    assert f"{test:.3f}"[:5] in shown

@@ -1,0 +1,263 @@
+"""Several optimiser steps an iteration must be the same steps; on a GPU, as a graph too."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import nn
+
+from callbacks import BestAndLast, FiniteLoss, OneCycle, RNGState, StepLR, Throughput
+from datamodules import DigitsDataModule
+from lightning_modules import MNISTCNN
+from strategies import CUDAGraphStrategy
+
+GPU = pytest.mark.gpu
+ON = ["cpu", pytest.param("cuda", marks=GPU)]
+
+
+class Curve(pl.Callback):
+    """The loss of every optimiser step, however many an iteration takes."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        losses = outputs.get("losses", outputs["loss"]).reshape(-1)
+        self.losses += losses.tolist()
+
+
+class Drops(MNISTCNN):
+    """The CNN with dropout, which draws from the device's generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(self.net, nn.Dropout(0.1))
+
+
+def fit(
+    device: str, strategy: str, *callbacks: pl.Callback, module: type = MNISTCNN, **kwargs
+) -> tuple[pl.Trainer, pl.LightningModule]:
+    data = kwargs.pop("data", {})
+    ckpt_path = kwargs.pop("ckpt_path", None)
+    torch.manual_seed(0)
+    model = module()
+    kwargs = {"max_epochs": 5, "log_every_n_steps": 16, "logger": False} | kwargs
+    trainer = pl.Trainer(
+        accelerator=device,
+        devices=1,
+        strategy=strategy,
+        callbacks=list(callbacks),
+        enable_checkpointing=any(isinstance(c, BestAndLast) for c in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **kwargs,
+    )
+    trainer.fit(
+        model,
+        datamodule=DigitsDataModule(**{"shift": 1.0} | data),
+        ckpt_path=ckpt_path,
+        weights_only=True if ckpt_path else None,
+    )
+    return trainer, model
+
+
+def same(left: pl.LightningModule, right: pl.LightningModule, tolerance: float = 0.0) -> None:
+    for name, value in left.state_dict().items():
+        other = right.state_dict()[name]
+        assert (value - other).abs().max() <= tolerance, name
+
+
+@pytest.mark.parametrize("device", ON)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"data": {"batch_size": 29}},
+        {"gradient_clip_val": 0.1, "accumulate_grad_batches": 3},
+        {"max_steps": 57, "max_epochs": -1},
+        {"limit_train_batches": 21},
+        {"val_check_interval": 12},
+        {"data": {"val_size": 0}},
+    ],
+)
+def test_the_same_steps_as_one_by_one(device: str, options: dict) -> None:
+    rng = {} if device == "cpu" else {"shift": 0.0}  # the graph draws other random numbers
+    data = {"data": rng | options.get("data", {})}
+    plain, chunked = Curve(), Curve()
+    one, expected = fit(device, "auto", OneCycle(max_lr=0.003), plain, **options | data)
+    many, got = fit(device, "cuda_graph_auto", OneCycle(max_lr=0.003), chunked, **options | data)
+    assert many.global_step == one.global_step
+    assert many.current_epoch == one.current_epoch
+    same(expected, got, 0.0 if device == "cpu" else 2e-3)
+    assert many.callback_metrics.keys() == one.callback_metrics.keys()
+    if "accumulate_grad_batches" not in options:
+        left, right = torch.tensor(plain.losses[:200]), torch.tensor(chunked.losses[:200])
+        relative = ((left - right).abs() / left.abs().clamp(min=1e-3)).max()
+        assert relative <= (0.0 if device == "cpu" else 1e-3)
+
+
+@pytest.mark.parametrize("device", ON)
+@pytest.mark.parametrize(
+    ("first", "then"), [("cuda_graph_auto", "auto"), ("auto", "cuda_graph_auto")]
+)
+def test_checkpoints_are_interchangeable(
+    device: str, first: str, then: str, tmp_path: Path
+) -> None:
+    def parts() -> list[pl.Callback]:
+        return [BestAndLast(every_n_steps=48), StepLR(step_size=1, gamma=0.5), RNGState()]
+
+    data = {"shift": 0.0}
+
+    class Stop(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+            if trainer.global_step >= 64:
+                raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit):  # Lightning ends an interrupted run so
+        fit(device, first, *parts(), Stop(), default_root_dir=tmp_path, data=data)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True, map_location="cpu")["global_step"] == 48
+    _, got = fit(device, then, *parts(), default_root_dir=tmp_path, ckpt_path=last, data=data)
+    _, expected = fit(device, then, *parts(), default_root_dir=tmp_path / "whole", data=data)
+    same(expected, got, 0.0 if device == "cpu" else 2e-3)
+
+
+@pytest.mark.parametrize("device", ON)
+def test_resumes_exactly(device: str, tmp_path: Path) -> None:
+    def parts() -> list[pl.Callback]:
+        return [BestAndLast(every_n_steps=48), OneCycle(max_lr=0.003), RNGState()]
+
+    class Stop(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+            if trainer.global_step >= 64:
+                raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit):
+        fit(device, "cuda_graph_auto", *parts(), Stop(), module=Drops, default_root_dir=tmp_path)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    resumed = fit(
+        device,
+        "cuda_graph_auto",
+        *parts(),
+        module=Drops,
+        default_root_dir=tmp_path,
+        ckpt_path=last,
+    )[1]
+    whole = fit(
+        device, "cuda_graph_auto", *parts(), module=Drops, default_root_dir=tmp_path / "whole"
+    )[1]
+    same(whole, resumed)
+
+
+@GPU
+def test_bf16_trains_and_keeps_fp32_weights() -> None:
+    curve = Curve()
+    _, model = fit("cuda", "cuda_graph", curve, Throughput(), precision="bf16-mixed")
+    assert curve.losses[-1] < 0.5
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+@GPU
+def test_compiled_in_place_and_graphed() -> None:
+    class Compiled(MNISTCNN):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net.compile()
+
+    plain, compiled = Curve(), Curve()
+    data = {"shift": 0.0}
+    _, expected = fit("cuda", "auto", plain, data=data)
+    _, got = fit("cuda", "cuda_graph", compiled, module=Compiled, data=data)
+    assert got.state_dict().keys() == expected.state_dict().keys()
+    assert abs(plain.losses[50] - compiled.losses[50]) < 1e-3
+
+
+@GPU
+@pytest.mark.parametrize("break_it", ["item", "log"])
+def test_what_cannot_be_captured_is_explained(break_it: str) -> None:
+    class Bad(MNISTCNN):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            if break_it == "item":
+                self.last_loss = loss.item()
+            else:
+                self.log("train/constant", 3.0)
+            return loss
+
+    with pytest.raises(ValueError, match=r"captured as a CUDA graph|tensors only"):
+        fit("cuda", "cuda_graph", module=Bad)
+
+
+def test_nan_is_found_at_its_step() -> None:
+    class Breaks(MNISTCNN):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("steps", torch.zeros(()), persistent=False)
+
+        def training_step(self, batch, batch_idx):
+            self.steps += 1
+            loss = super().training_step(batch, batch_idx)
+            return loss * torch.where(self.steps == 23, float("nan"), 1.0)
+
+    with pytest.raises(ValueError, match="nan at step 23"):
+        fit("cpu", "cuda_graph_auto", FiniteLoss(), module=Breaks)
+
+
+def test_metrics_are_logged_as_one_by_one(tmp_path: Path) -> None:
+    class Logs(MNISTCNN):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.log("mean_loss", loss, on_step=False, on_epoch=True)
+            return loss
+
+    data = {"batch_size": 1257 // 3}
+    one = fit("cpu", "auto", module=Logs, data=data, max_epochs=1)[0].callback_metrics
+    many = fit("cpu", "cuda_graph_auto", module=Logs, data=data, max_epochs=1)[0].callback_metrics
+    assert many["mean_loss"] == pytest.approx(float(one["mean_loss"]), rel=1e-6)
+    assert many["train/loss"] == pytest.approx(float(one["train/loss"]), rel=1e-6)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_refused_on_the_cpu() -> None:
+    with pytest.raises(ValueError, match=r"needs a CUDA GPU.*cuda_graph_auto"):
+        pl.Trainer(accelerator="cpu", strategy="cuda_graph", logger=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps_per_replay": 0}, "at least 1"),
+        ({"warmup_steps": 0}, "at least 1"),
+        ({"without_gpu": "maybe"}, "error or auto"),
+    ],
+)
+def test_bad_arguments(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CUDAGraphStrategy(**arguments)
+
+
+def test_data_on_the_host_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"resident true"):
+        fit("cpu", "cuda_graph_auto", data={"resident": False})
+
+
+def test_a_scheduler_of_the_module_is_refused() -> None:
+    class Scheduled(MNISTCNN):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+            return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    with pytest.raises(ValueError, match=r"callbacks\.OneCycle"):
+        fit("cpu", "cuda_graph_auto", module=Scheduled)
+
+
+def test_optimising_by_hand_is_refused() -> None:
+    class ByHand(MNISTCNN):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+    with pytest.raises(ValueError, match="optimises by hand"):
+        fit("cpu", "cuda_graph_auto", module=ByHand)
