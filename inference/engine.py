@@ -1,6 +1,7 @@
 """Decodes several texts at once, one token of each a step; on a GPU as a CUDA graph."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ class DecodeEngine:
         self._texts: list[list[int]] = [[] for _ in range(self.slots)]
         self._active: set[int] = set()
         self._graphs: dict[tuple[int, bool], torch.cuda.CUDAGraph] = {}
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None
         self._body: Callable[[int, bool], None] = self._decode
         if compile:
             self._body = torch.compile(self._decode, dynamic=False)

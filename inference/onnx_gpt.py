@@ -44,7 +44,7 @@ class OnnxGPT:
         self.vocab_size: int = config["vocab_size"]
         heads = config["heads"]
         shape = (config["layers"], 2, heads, 0, config["width"] // heads)
-        self._past = np.zeros(shape, dtype=np.float32)
+        self._past: Any = np.zeros(shape, dtype=np.float32)
 
     def hidden(self, ids: Tensor, positions: Tensor, rows: Tensor, length: int) -> Tensor:
         """Logits (1, T, V): what comes before them stays inside the graph."""

@@ -33,7 +33,9 @@ class Probe:
 
     def open(self, folder: str, format: str, device: str, threads: int) -> dict[str, Any]:
         """Loads one file of ``folder``."""
-        self._models[format] = load(folder, format, device, threads)
+        model = load(folder, format, device, threads)
+        assert isinstance(model, Model)
+        self._models[format] = model
         return {}
 
     def run(self, format: str, inputs: str, outputs: str, batch: int) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def _measure(arguments: argparse.Namespace, device: str) -> dict[str, dict[str, 
     net = GPT(config).eval().requires_grad_(False)
     prompt = torch.randint(config.vocab_size, (arguments.prompt or config.context,)).tolist()
     options = SamplingOptions(arguments.tokens, arguments.temperature, seed=0)
-    candidates: dict[str, tuple[int, Callable[[], None]]] = {}
+    candidates: dict[str, tuple[int, Callable[[], object]]] = {}
     if not arguments.only_ours:
         loop = net.to(device)
         candidates["the course's loop, float32"] = (1, lambda: course_loop(loop, prompt, options))

@@ -5,6 +5,7 @@ normalises after each layer and has ReLU, no projection after its heads and its 
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,15 +60,16 @@ def as_gpt2(net: GPT) -> GPT:
     for parameter in new.parameters():
         parameter.zero_()
     _embed(net, new)
+    blocks: list[Any] = list(new.blocks)
     loud = 1.0
     for index, block in enumerate(net.blocks):
         assert isinstance(block, Block)
-        _attend(block, new.blocks[2 * index], loud)
+        _attend(block, blocks[2 * index], loud)
         loud *= louder
-        _perceive(block, new.blocks[2 * index], loud)
+        _perceive(block, blocks[2 * index], loud)
         if index + 1 < old.layers:
             loud *= louder
-            _settle(block, new.blocks[2 * index + 1], loud)
+            _settle(block, blocks[2 * index + 1], loud)
     _read_out(net, new)
     return new
 
