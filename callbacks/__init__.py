@@ -1,11 +1,13 @@
 """Callbacks: one class, one file, one job."""
 
+from callbacks.attention_maps import AttentionMaps
 from callbacks.best_and_last import BestAndLast
 from callbacks.confusion_matrix import ConfusionMatrixFigure
 from callbacks.cosine_annealing import CosineAnnealing
 from callbacks.decision_boundary import DecisionBoundary
 from callbacks.embedding_projector import EmbeddingProjector
 from callbacks.export import Export
+from callbacks.export_text import ExportText
 from callbacks.filters import FirstLayerFilters
 from callbacks.finite_loss import FiniteLoss
 from callbacks.fit_figure import FitFigure
@@ -18,16 +20,19 @@ from callbacks.predictions import PredictionFigures
 from callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
 from callbacks.rng_state import RNGState
 from callbacks.step_lr import StepLR
+from callbacks.text_samples import TextSamples
 from callbacks.throughput import Throughput
 from callbacks.warmup_cosine import WarmupCosine
 
 __all__ = [
+    "AttentionMaps",
     "BestAndLast",
     "ConfusionMatrixFigure",
     "CosineAnnealing",
     "DecisionBoundary",
     "EmbeddingProjector",
     "Export",
+    "ExportText",
     "FiniteLoss",
     "FirstLayerFilters",
     "FitFigure",
@@ -40,6 +45,7 @@ __all__ = [
     "RNGState",
     "ReduceLROnPlateau",
     "StepLR",
+    "TextSamples",
     "Throughput",
     "WarmupCosine",
 ]

@@ -9,9 +9,15 @@ from datamodules.line import LineDataModule
 from datamodules.mnist import MNISTDataModule
 from datamodules.resident import ResidentLoader
 from datamodules.small import SmallDataModule
+from datamodules.text import CharTextDataModule
+from datamodules.tokenizers import BPETokenizer, CharTokenizer
+from datamodules.windows import WindowLoader
 from datamodules.word_pairs import WordPairsDataModule
 
 __all__ = [
+    "BPETokenizer",
+    "CharTextDataModule",
+    "CharTokenizer",
     "CurveDataModule",
     "DigitsDataModule",
     "DropoutStudyDataModule",
@@ -21,5 +27,6 @@ __all__ = [
     "MNISTDataModule",
     "ResidentLoader",
     "SmallDataModule",
+    "WindowLoader",
     "WordPairsDataModule",
 ]

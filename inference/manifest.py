@@ -123,8 +123,9 @@ def _document(path: Path) -> dict[str, Any]:
 def _manifest(folder: Path, document: dict[str, Any]) -> Manifest:
     given = document["input"]
     shape = tuple(_whole(size) for size in given["shape"])
-    if given["dtype"] != "float32":
-        raise ValueError(f"input dtype {given['dtype']!r} is not float32")
+    kind = "int64" if document["task"] == "text-generation" else "float32"
+    if given["dtype"] != kind:
+        raise ValueError(f"input dtype {given['dtype']!r} is not {kind}")
     labels = document.get("labels")
     if labels is not None and not (labels and all(isinstance(label, str) for label in labels)):
         raise ValueError("labels must be a list of strings")

@@ -1,11 +1,17 @@
 """``load``: a folder of ``models/`` behind one callable."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inference.manifest import ArtifactFile, Manifest, read_manifest
 from inference.runtime import OnnxRuntime, Runtime
+
+if TYPE_CHECKING:
+    from inference.generate import TextGenerator
 
 # Best first, by measurement. Files with native code (aoti) are run only where they are asked for.
 BEST = {
@@ -42,8 +48,11 @@ class Model:
 
 def load(
     folder: str | Path, runtime: str | None = None, device: str = "cpu", threads: int | None = None
-) -> Model:
+) -> Model | TextGenerator:
     """A model of ``models/``: a :class:`~inference.Classifier` where it was exported as one.
+
+    A language model becomes a :class:`~inference.generate.TextGenerator`, whose own ``load`` has
+    more to choose.
 
     Args:
         folder: ``models/<name>``, made by ``gpu-learning export``.
@@ -58,6 +67,10 @@ def load(
     manifest = read_manifest(folder)
     if device not in BEST:
         raise ValueError(f"device {device!r} is not cpu or cuda")
+    if manifest.task == "text-generation":
+        from inference.generate import TextGenerator
+
+        return TextGenerator.load(folder, runtime, device=device)
     if manifest.task == "image-classification":
         from inference.classifier import Classifier as kind
     elif manifest.task == "tensor":

@@ -33,7 +33,9 @@ class Probe:
 
     def open(self, folder: str, format: str, device: str, threads: int) -> dict[str, Any]:
         """Loads one file of ``folder``."""
-        self._models[format] = load(folder, format, device, threads)
+        model = load(folder, format, device, threads)
+        assert isinstance(model, Model)
+        self._models[format] = model
         return {}
 
     def run(self, format: str, inputs: str, outputs: str, batch: int) -> dict[str, Any]:
@@ -64,6 +66,18 @@ class Probe:
             return {"operations": _onnx_operations(folder, format, batch)}
         return {"operations": _torch_operations(self._models[format], batch)}
 
+    def logits(self, folder: str, format: str, inputs: str, outputs: str) -> dict[str, Any]:
+        """Writes the logits (N, T, V) that a language model gives for tokens (N, T)."""
+        given = np.load(inputs, allow_pickle=False)
+        if format == "hf":
+            np.save(outputs, _transformers_logits(Path(folder) / "hf", given))
+            return {}
+        from inference.text_artifact import read_text_artifact
+
+        model = read_text_artifact(Path(folder), format).model()
+        np.save(outputs, np.stack([model.all_logits(tokens.tolist()).numpy() for tokens in given]))
+        return {}
+
     def weights(self, folder: str, format: str) -> dict[str, Any]:
         """sha256 of each tensor of a safetensors file."""
         from safetensors.numpy import load as read
@@ -75,6 +89,17 @@ class Probe:
                 for name, tensor in tensors.items()
             }
         }
+
+
+def _transformers_logits(folder: Path, ids: np.ndarray) -> np.ndarray:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
+    with torch.inference_mode():
+        parts = [model(part).logits for part in torch.from_numpy(ids).split(8)]
+    return torch.cat(parts).numpy()
 
 
 def _wait(device: str) -> Callable[[], None]:

@@ -16,9 +16,13 @@ COMMANDS = {
     "predict": ("scripts.train", "run a checkpoint's predict_step over the test split"),
     "demo": ("scripts.demo", "train, test and show a digit classifier, no download needed"),
     "doctor": ("scripts.doctor", "what works on this machine, and what to do about the rest"),
-    "lessons": ("scripts.lessons", "the course, step by step, with its figures"),
     "export": ("scripts.export", "write checked files of a trained model to models/"),
     "classify": ("scripts.classify", "digits from images: classify models/mnist_cnn a.png"),
+    "generate": (
+        "scripts.generate",
+        'text from a language model: generate models/mini_gpt "the cat"',
+    ),
+    "lessons": ("scripts.lessons", "the course, step by step, with its figures"),
     "bench": ("scripts.bench", "measure the figures of docs/benchmarks.md"),
 }
 

@@ -7,6 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from callbacks.exporting import DEFAULT, FORMATS, export, find_checkpoint, read_source
+from callbacks.text_exporting import (
+    TEXT_DEFAULT,
+    TEXT_FORMATS,
+    export_text,
+    is_text_checkpoint,
+    read_text_source,
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -17,13 +24,12 @@ def main(argv: Sequence[str]) -> int:
         "a fresh process and compared with eager on the test split; all pass, or nothing changes.",
         epilog=f"formats: {', '.join(FORMATS)}. torchscript and int8 use interfaces that torch has "
         "deprecated; onnx, onnx-int8 and pt2 succeed them. aoti files hold native code for the "
-        "processor at hand.",
+        "processor at hand. Language models have other formats: "
+        f"{', '.join(TEXT_FORMATS)} (by default {', '.join(TEXT_DEFAULT)}).",
     )
     parser.add_argument("source", type=Path, help="checkpoint, run folder or logs/<experiment>")
     parser.add_argument("--name", help="name under models/; the experiment's by default")
-    parser.add_argument(
-        "--format", default=",".join(DEFAULT), help="formats, by comma: %(default)s"
-    )
+    parser.add_argument("--format", help=f"formats, by comma; by default {','.join(DEFAULT)}")
     parser.add_argument("--models", type=Path, default=Path("models"), help="where artifacts live")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--root", help="folder of the test data, if not that of the training")
@@ -31,7 +37,15 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv[1:])
     checkpoint = find_checkpoint(arguments.source)
     name = arguments.name or _experiment(checkpoint)
-    formats = [text.strip() for text in arguments.format.split(",") if text.strip()]
+    is_text = is_text_checkpoint(checkpoint)
+    default = ",".join(TEXT_DEFAULT if is_text else DEFAULT)
+    asked = default if arguments.format is None else arguments.format
+    formats = [text.strip() for text in asked.split(",") if text.strip()]
+    if is_text:
+        folder = arguments.models / name
+        manifest = export_text(read_text_source(checkpoint, arguments.root), folder, formats)
+        print(json.dumps(manifest, indent=2)) if arguments.json else _print_text(manifest, folder)
+        return 0
     device = arguments.device
     if device == "auto":
         import torch
@@ -77,6 +91,25 @@ def _print(manifest: dict[str, Any], folder: Path) -> None:
         f"compared on {_data(manifest)}; one thread; x eager: how many times faster, median of "
         "15 rounds; gpu-learning bench infer measures it properly"
     )
+
+
+def _print_text(manifest: dict[str, Any], folder: Path) -> None:
+    eager = manifest["eager"]["bits_per_char"]
+    print(f"{folder}: {manifest['parameters']:,} parameters, eager {eager:.4f} bits per character")
+    print(f"{'format':<12}{'bytes':>12}{'difference':>12}{'agreement':>11}{'bits/char':>11}")
+    rows = dict(manifest["files"])
+    if "hf" in manifest:
+        rows["hf"] = manifest["hf"]
+    for name, entry in rows.items():
+        if not (checked := entry.get("checked")):
+            continue
+        size = f"{entry['bytes']:,}" if "bytes" in entry else "folder"
+        print(
+            f"{name:<12}{size:>12}{checked['mean_difference']:>12.1e}"
+            f"{_percent(checked['agreement']):>11}{checked['bits_per_char']:>11.4f}"
+        )
+    tokens = next(iter(rows[name]["checked"]["tokens"] for name in rows if "checked" in rows[name]))
+    print(f"compared with the net by a fresh process on {tokens:,} tokens of validation text")
 
 
 def _data(manifest: dict[str, Any]) -> str:

@@ -88,7 +88,7 @@ class TrainCLI(LightningCLI):
         super()._parse_ckpt_path()
         after = self.config[self._name].model.get("init_args") or {}
         for name, value in before.items():
-            if name in after and after[name] != value:
+            if value is not None and name in after and after[name] != value:
                 print(
                     f"gpu-learning: {name}={after[name]} comes from the checkpoint; "
                     f"the {value} asked for is not used",

@@ -50,10 +50,7 @@ def export(source: Source, folder: Path, formats: Sequence[str], device: str) ->
     """
     names = list(formats)
     check_formats(names, device)
-    if not _NAME.fullmatch(folder.name):
-        raise ValueError(
-            f"{folder.name!r} cannot name a model; letters, digits, '.', '_' and '-' can"
-        )
+    check_name(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(folder)
     build = Path(tempfile.mkdtemp(prefix=f".{folder.name}.build-", dir=folder.parent.resolve()))
@@ -63,6 +60,14 @@ def export(source: Source, folder: Path, formats: Sequence[str], device: str) ->
     finally:
         shutil.rmtree(build, ignore_errors=True)
     return document
+
+
+def check_name(folder: Path) -> None:
+    """Raises ValueError where the folder's name cannot name a model."""
+    if not _NAME.fullmatch(folder.name):
+        raise ValueError(
+            f"{folder.name!r} cannot name a model; letters, digits, '.', '_' and '-' can"
+        )
 
 
 def _build(
@@ -75,8 +80,8 @@ def _build(
         "name": name,
         **source.description,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "git": _git_revision(),
-        "versions": _versions(),
+        "git": git_revision(),
+        "versions": versions(),
         "files": files,
     }
     write_manifest(build, document)
@@ -114,7 +119,8 @@ def _write(
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of what the files were made with."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -124,7 +130,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _git_revision() -> str | None:
+def git_revision() -> str | None:
     """Commit of the code, with ``-dirty`` where files differ from it; None outside a checkout."""
     try:
         done = subprocess.run(

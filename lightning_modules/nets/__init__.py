@@ -3,7 +3,17 @@
 from lightning_modules.nets.attention import SelfAttention
 from lightning_modules.nets.cnn import CNN
 from lightning_modules.nets.fast_cnn import FastCNN
+from lightning_modules.nets.gpt import GPT, GPTConfig
 from lightning_modules.nets.mlp import MLP
 from lightning_modules.nets.transformer import Transformer, TransformerBlock
 
-__all__ = ["CNN", "MLP", "FastCNN", "SelfAttention", "Transformer", "TransformerBlock"]
+__all__ = [
+    "CNN",
+    "GPT",
+    "MLP",
+    "FastCNN",
+    "GPTConfig",
+    "SelfAttention",
+    "Transformer",
+    "TransformerBlock",
+]

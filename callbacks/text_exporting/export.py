@@ -1,0 +1,190 @@
+"""Writes the artifact of a language model: build, prove, put in place."""
+
+import hashlib
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from callbacks.exporting.commit import (
+    clear_leftovers,
+    name_by_content,
+    put_in_place,
+    write_manifest,
+)
+from callbacks.exporting.export import check_name, git_revision, versions
+from callbacks.exporting.prober import Prober
+from callbacks.text_exporting.gguf_file import modelfile, write_gguf
+from callbacks.text_exporting.hf_folder import write_hf
+from callbacks.text_exporting.onnx_step import write_onnx
+from callbacks.text_exporting.source import TextSource
+from callbacks.text_exporting.weights import write_bfloat16, write_float32, write_int8
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """``drift`` is the largest mean difference of log-probabilities that is let through."""
+
+    suffix: str
+    drift: float
+    write: Callable[[TextSource, Path, str], None]
+
+
+TEXT_FORMATS = {
+    "safetensors": TextFormat(".safetensors", 1e-4, lambda s, p, n: write_float32(s.net, p)),
+    "bf16": TextFormat(".safetensors", 0.05, lambda s, p, n: write_bfloat16(s.net, p)),
+    "int8": TextFormat(".safetensors", 0.05, lambda s, p, n: write_int8(s.net, p)),
+    "onnx": TextFormat(".onnx", 1e-4, lambda s, p, n: write_onnx(s.net, p)),
+    "gguf": TextFormat(".gguf", 0.01, lambda s, p, n: write_gguf(s.net, s.tokenizer, p, n)),
+    "gguf-q8": TextFormat(
+        ".gguf", 0.05, lambda s, p, n: write_gguf(s.net, s.tokenizer, p, n, q8=True)
+    ),
+    # A post-norm net is rewritten for it, which costs some digits.
+    "hf": TextFormat("", 0.01, lambda s, p, n: write_hf(s.net, s.tokenizer, p)),
+}
+TEXT_DEFAULT = ("safetensors",)
+
+
+def check_text_formats(names: Sequence[str]) -> None:
+    """Raises ValueError for a name that is no format, or for none at all."""
+    if unknown := [name for name in names if name not in TEXT_FORMATS]:
+        raise ValueError(
+            f"a language model has no format {', '.join(unknown)}; it has {', '.join(TEXT_FORMATS)}"
+        )
+    if not names:
+        raise ValueError(f"no format given; there are {', '.join(TEXT_FORMATS)}")
+
+
+def export_text(source: TextSource, folder: Path, formats: Sequence[str]) -> dict[str, Any]:
+    """Writes ``formats`` of a language model to ``models/<name>``, in place of what is there.
+
+    Each file is read back by a fresh process without training code, whose logits on validation
+    text are compared with the net's: all formats pass, or nothing changes.
+
+    Returns:
+        The manifest, in which each file's ``checked`` has ``bits_per_char`` beside the net's own.
+
+    Raises:
+        ValueError: a format that this net or machine has not, or a file that does not do what the
+            net does; names both.
+    """
+    check_text_formats(formats)
+    check_name(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(folder)
+    # The whole path, for the process that reads it back has a working folder of its own.
+    build = Path(tempfile.mkdtemp(prefix=f".{folder.name}.build-", dir=folder.parent)).resolve()
+    try:
+        document = _build(source, build, folder.name, list(formats))
+        put_in_place(build, folder, [entry["file"] for entry in document["files"].values()])
+        _put_named(build, folder, document)
+    finally:
+        shutil.rmtree(build, ignore_errors=True)
+    return document
+
+
+def _build(source: TextSource, build: Path, name: str, formats: list[str]) -> dict[str, Any]:
+    tokenizer = build / "tokenizer.json"
+    tokenizer.write_text(source.tokenizer, encoding="utf-8")
+    files = {"tokenizer": _entry(tokenizer)}
+    for kind in formats:
+        path = build / f"{kind}{TEXT_FORMATS[kind].suffix}"
+        TEXT_FORMATS[kind].write(source, path, name)
+        if kind != "hf":
+            files[kind] = _entry(path)
+    with torch.inference_mode():
+        expected = torch.cat([source.net(part) for part in source.inputs.split(8)]).log_softmax(-1)
+    document = {
+        "schema": 1,
+        "name": name,
+        **source.description,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "git": git_revision(),
+        "versions": versions(),
+        "files": files,
+        "eager": {"bits_per_char": _bits(source, expected)},
+    }
+    write_manifest(build, document)
+    with Prober() as prober:
+        for kind in formats:
+            checked = _check(prober, source, build, kind, expected)
+            if kind == "hf":
+                document["hf"] = {"folder": "hf", "checked": checked}
+            else:
+                files[kind]["checked"] = checked
+    write_manifest(build, document)
+    return document
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    path = name_by_content(path)
+    return {
+        "file": path.name,
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "device": "any",
+    }
+
+
+def _check(
+    prober: Prober, source: TextSource, build: Path, kind: str, expected: Tensor
+) -> dict[str, Any]:
+    inputs, outputs = build / "inputs.npy", build / "outputs.npy"
+    np.save(inputs, source.inputs.numpy())
+    try:
+        prober.ask(
+            "logits", folder=str(build), format=kind, inputs=str(inputs), outputs=str(outputs)
+        )
+    except ValueError as error:
+        raise ValueError(f"the {kind} file does not run in a fresh process: {error}") from error
+    found = torch.from_numpy(np.load(outputs, allow_pickle=False)).log_softmax(-1)
+    chosen = (
+        found.gather(-1, source.targets[..., None]),
+        expected.gather(-1, source.targets[..., None]),
+    )
+    drift = float((chosen[0] - chosen[1]).abs().mean())
+    outputs.unlink()
+    inputs.unlink()
+    # Written so that a NaN fails.
+    if not drift <= TEXT_FORMATS[kind].drift:
+        raise ValueError(
+            f"the {kind} file does not do what the model does: its log-probabilities differ by "
+            f"{drift:.3g} on average ({TEXT_FORMATS[kind].drift} allowed). Nothing was written; "
+            "leave that format out"
+        )
+    return {
+        "tokens": source.targets.numel(),
+        "mean_difference": drift,
+        "agreement": float((found.argmax(-1) == expected.argmax(-1)).float().mean()),
+        "bits_per_char": _bits(source, found),
+    }
+
+
+def _bits(source: TextSource, log_probabilities: Tensor) -> float:
+    loss = F.nll_loss(log_probabilities.flatten(0, 1), source.targets.flatten())
+    return float(loss) / (math.log(2) * source.chars_per_token)
+
+
+def _put_named(build: Path, folder: Path, document: dict[str, Any]) -> None:
+    """What other programs look for under a fixed name: Ollama's Modelfile, transformers' folder."""
+    kind = next((kind for kind in ("gguf", "gguf-q8") if kind in document["files"]), None)
+    if kind is None:
+        (folder / "Modelfile").unlink(missing_ok=True)
+    else:
+        text = modelfile(document["files"][kind]["file"], document["config"]["context"])
+        (build / "Modelfile").write_text(text)
+        os.replace(build / "Modelfile", folder / "Modelfile")
+    if (folder / "hf").exists():
+        os.replace(folder / "hf", build / "hf-before")
+    if (build / "hf").exists():
+        os.replace(build / "hf", folder / "hf")

@@ -1,0 +1,203 @@
+"""A GPT as a GGUF file, which llama.cpp and Ollama run.
+
+llama.cpp's architecture is ``gpt2``: only nets of that kind can be written. Format:
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_modules.nets.gpt import GPT, to_gpt2
+from lightning_modules.nets.rewrite import as_gpt2
+
+END_OF_TEXT = "<|endoftext|>"
+_NAMES = {
+    "norm1": "attn_norm",
+    "attn.qkv": "attn_qkv",
+    "attn.out": "attn_output",
+    "norm2": "ffn_norm",
+    "up": "ffn_up",
+    "down": "ffn_down",
+}
+_NEVER = -30.0  # logit of a token that must not be chosen
+
+
+def write_gguf(net: GPT, tokenizer: str, path: Path, name: str, q8: bool = False) -> None:
+    """Writes ``path``: float16 weights, or q8_0 (8 bits, a scale for each 32 values).
+
+    A post-norm net is rewritten first, in float32: its weights are too large for anything less.
+
+    A character vocabulary has no token for the end of a text, without which llama.cpp takes token
+    11 for it: one is added that is never chosen.
+
+    Args:
+        net: of GPT-2's kind, or post-norm.
+        tokenizer: content of ``tokenizer.json``.
+        path: file to write.
+        name: ``general.name``.
+        q8: q8_0 instead of float16.
+
+    Raises:
+        ValueError: another architecture, rows that q8_0 cannot hold, or the package gguf is
+            missing.
+    """
+    exact = not net.config.pre_norm
+    if exact and q8:
+        raise ValueError(
+            "a post-norm net is rewritten for llama.cpp with weights that 8 bits cannot hold; take "
+            "gguf, or train with pre_norm, gelu, output_projection and tied"
+        )
+    net = as_gpt2(net) if exact else net
+    to_gpt2(net)  # says why, where it is not of GPT-2's kind
+    config = net.config
+    if q8 and config.width % 32:
+        raise ValueError(
+            f"q8_0 needs a width that is a multiple of 32, this net's is {config.width}"
+        )
+    gguf = _library()
+    writer = gguf.GGUFWriter(str(path), "gpt2")
+    writer.add_type("model")
+    writer.add_name(name)
+    kinds = gguf.LlamaFileType
+    writer.add_file_type(kinds.ALL_F32 if exact else kinds.MOSTLY_Q8_0 if q8 else kinds.MOSTLY_F16)
+    writer.add_block_count(config.layers)
+    writer.add_context_length(config.context)
+    writer.add_embedding_length(config.width)
+    writer.add_feed_forward_length(config.hidden or 4 * config.width)
+    writer.add_head_count(config.heads)
+    writer.add_layer_norm_eps(1e-5)
+    tokens, merges, end = _vocabulary(tokenizer)
+    tokens += [f"<|unused{index}|>" for index in range(config.vocab_size - len(tokens))]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    roles = [gguf.TokenType.NORMAL] * len(tokens)
+    roles[end] = gguf.TokenType.CONTROL
+    writer.add_token_types(roles)
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(end)
+    writer.add_eos_token_id(end)
+    for key, tensor in _tensors(net, len(tokens)).items():
+        _add(gguf, writer, key, tensor.numpy(), "f32" if exact else "q8" if q8 else "f16")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def modelfile(file: str, context: int) -> str:
+    """Ollama's description of a model that goes on with a text."""
+    return (
+        f"FROM ./{file}\n"
+        'TEMPLATE "{{ .Prompt }}"\n'
+        "PARAMETER temperature 0.8\n"
+        f"PARAMETER num_ctx {context}\n"
+        f"PARAMETER num_predict {context}\n"
+    )
+
+
+def _add(gguf: Any, writer: Any, key: str, values: np.ndarray, precision: str) -> None:
+    kinds = gguf.GGMLQuantizationType
+    if values.ndim < 2 or key == "position_embd.weight" or precision == "f32":
+        values, kind = values.astype(np.float32), kinds.F32
+    elif precision == "q8" and values.shape[1] % 32 == 0:
+        values, kind = gguf.quants.quantize(values, kinds.Q8_0), kinds.Q8_0
+    else:
+        values, kind = values.astype(np.float16), kinds.F16
+    writer.add_tensor(key, values, raw_dtype=kind)
+
+
+def _tensors(net: GPT, tokens: int) -> dict[str, Tensor]:
+    """Weights under llama.cpp's names; absent biases are zeros, which it insists on."""
+    state = net.state_dict()
+    embedding, bias = state["token.weight"], state.get("norm.bias")
+    output = state.get("head.weight", embedding)
+    bias = torch.zeros(net.config.width) if bias is None else bias
+    result = {"position_embd.weight": state["position.weight"]}
+    if extra := tokens - len(embedding):
+        row, bias = _never(output, state["norm.weight"], bias)
+        output = torch.cat([output, row.expand(extra, -1)])
+        embedding = torch.cat([embedding, torch.zeros(extra, net.config.width)])
+    if extra or not net.config.tied:
+        result["output.weight"] = output
+    result |= {
+        "token_embd.weight": embedding,
+        "output_norm.weight": state["norm.weight"],
+        "output_norm.bias": bias,
+    }
+    for layer in range(net.config.layers):
+        for ours, theirs in _NAMES.items():
+            weight = state[f"blocks.{layer}.{ours}.weight"]
+            absent = torch.zeros(len(weight))
+            result[f"blk.{layer}.{theirs}.weight"] = weight
+            result[f"blk.{layer}.{theirs}.bias"] = state.get(f"blocks.{layer}.{ours}.bias", absent)
+    return result
+
+
+def _never(output: Tensor, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """An output row (1, C) whose logit is ``_NEVER`` for every text, and the norm's bias for it.
+
+    What the last norm gives is h = gain * n + bias, where n sums to zero. So the row a / gain has
+    the constant logit a * sum(bias / gain). Where that sum is too small to be used, the bias is
+    moved in a direction that no other token's row sees.
+    """
+    inverse = 1 / torch.where(gain.abs() < 1e-3, torch.full_like(gain, 1e-3), gain)
+    constant = float((bias * inverse).sum())
+    if abs(constant) < 1:
+        unseen = inverse - output.T @ torch.linalg.lstsq(output.T, inverse).solution
+        reach = float((unseen * inverse).sum())
+        if reach > 1e-3:
+            bias = bias + unseen * (1 - constant) / reach
+            constant = 1.0
+        else:  # as many tokens as dimensions: the logit stays near zero, as for an unseen token
+            return torch.zeros(1, len(gain)), bias
+    return (inverse * (_NEVER / constant))[None], bias
+
+
+def _vocabulary(tokenizer: str) -> tuple[list[str], list[str], int]:
+    """Tokens in GPT-2's spelling of bytes, merges, and the number of the end of text."""
+    document = json.loads(tokenizer)
+    numbers = document["model"]["vocab"]
+    if document["model"]["type"] == "BPE":
+        tokens = sorted(numbers, key=numbers.__getitem__)
+        merges = [m if isinstance(m, str) else " ".join(m) for m in document["model"]["merges"]]
+        if END_OF_TEXT not in numbers:
+            raise ValueError(f"the tokenizer has no {END_OF_TEXT}; GGUF needs an end of text")
+        return tokens, merges, numbers[END_OF_TEXT]
+    spelling = _byte_spelling()
+    tokens = [
+        "".join(spelling[byte] for byte in character.encode())
+        for character in sorted(numbers, key=numbers.__getitem__)
+    ]
+    # A character of several bytes is put together by merges. llama.cpp refuses an empty list; the
+    # one that stands there otherwise makes nothing that is in the vocabulary.
+    merges = [
+        f"{token[:length]} {token[length]}" for token in tokens for length in range(1, len(token))
+    ]
+    merges = list(dict.fromkeys(merges)) or [f"{END_OF_TEXT} {END_OF_TEXT}"]
+    return [*tokens, END_OF_TEXT], merges, len(tokens)
+
+
+def _byte_spelling() -> dict[int, str]:
+    """GPT-2's printable stand-in for each byte: itself, or a character from 256 on."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {byte: chr(byte) for byte in plain} | {
+        byte: chr(256 + index) for index, byte in enumerate(others)
+    }
+
+
+def _library() -> Any:
+    try:
+        import gguf
+        import gguf.quants
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "GGUF files need the package gguf: pip install 'gpu-learning[llm]'"
+        ) from error
+    return gguf

@@ -1,0 +1,140 @@
+"""From a corpus to a vocabulary and token numbers.
+
+A tokenizer is kept as text in the ``tokenizer.json`` format of Hugging Face's tokenizers, whichever
+kind it is, so that transformers and vLLM read it too.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+class CharTokenizer:
+    """One token a character, numbered in the order of code points.
+
+    Args:
+        characters: the vocabulary.
+    """
+
+    def __init__(self, characters: str) -> None:
+        self.characters = "".join(sorted(set(characters)))
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.characters)
+
+    def encode(self, text: str) -> Tensor:
+        """Token numbers (N,), int32.
+
+        Raises:
+            ValueError: characters outside the vocabulary; lists them.
+        """
+        if unknown := sorted(set(text) - set(self.characters)):
+            raise ValueError(
+                f"the vocabulary lacks {len(unknown)} characters of the text: "
+                f"{' '.join(map(repr, unknown[:20]))}"
+            )
+        known = np.array([ord(character) for character in self.characters], dtype=np.uint32)
+        codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+        return torch.from_numpy(np.searchsorted(known, codes).astype(np.int32))
+
+    def to_json(self) -> str:
+        vocabulary = {character: number for number, character in enumerate(self.characters)}
+        return json.dumps(
+            {
+                "version": "1.0",
+                "truncation": None,
+                "padding": None,
+                "added_tokens": [],
+                "normalizer": None,
+                "pre_tokenizer": {
+                    "type": "Split",
+                    "pattern": {"Regex": "[\\s\\S]"},
+                    "behavior": "Isolated",
+                    "invert": False,
+                },
+                "post_processor": None,
+                "decoder": {"type": "Fuse"},
+                # No token stands for the unknown: a character outside the vocabulary is an error.
+                "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unknown>"},
+            },
+            ensure_ascii=False,
+        )
+
+
+class BPETokenizer:
+    """Byte-level byte-pair encoding, as GPT-2 has it; every text has token numbers.
+
+    Source: R. Sennrich, B. Haddow and A. Birch, Neural machine translation of rare words with
+    subword units, 2016.
+
+    Args:
+        tokenizer: a ``tokenizers.Tokenizer``.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def fit(cls, text: str, vocab_size: int) -> "BPETokenizer":
+        """Learns ``vocab_size`` tokens from a text, the end of text and all 256 bytes included.
+
+        Raises:
+            ValueError: fewer than 257 tokens, or the package tokenizers is missing.
+        """
+        if vocab_size < 257:
+            raise ValueError(f"a byte-level vocabulary has at least 257 tokens, got {vocab_size}")
+        library = _library()
+        bpe = library.ByteLevelBPETokenizer(add_prefix_space=False)
+        lines = text.splitlines(keepends=True)
+        bpe.train_from_iterator(
+            lines, vocab_size, min_frequency=2, show_progress=False, special_tokens=[END_OF_TEXT]
+        )
+        return cls(bpe._tokenizer)
+
+    @classmethod
+    def from_files(cls, folder: Path) -> "BPETokenizer":
+        """GPT-2's own files, ``vocab.json`` and ``merges.txt``.
+
+        Raises:
+            ValueError: a file is missing, or the package tokenizers is.
+        """
+        paths = [folder / name for name in ("vocab.json", "merges.txt")]
+        for path in paths:
+            if not path.is_file():
+                raise ValueError(
+                    f"{path} is missing; a tokenizer folder holds vocab.json and merges.txt, as "
+                    "GPT-2's repository on the Hugging Face hub does"
+                )
+        library = _library()
+        bpe = library.ByteLevelBPETokenizer(*map(str, paths), add_prefix_space=False)
+        if bpe.token_to_id(END_OF_TEXT) is not None:
+            bpe.add_special_tokens([END_OF_TEXT])
+        return cls(bpe._tokenizer)
+
+    @property
+    def vocab_size(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str) -> Tensor:
+        """Token numbers (N,), int32."""
+        return torch.tensor(self._tokenizer.encode(text).ids, dtype=torch.int32)
+
+    def to_json(self) -> str:
+        return self._tokenizer.to_str()
+
+
+def _library() -> Any:
+    try:
+        import tokenizers
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "byte-pair encoding needs the package tokenizers: pip install 'gpu-learning[llm]'"
+        ) from error
+    return tokenizers

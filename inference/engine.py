@@ -1,0 +1,190 @@
+"""Decodes several texts at once, one token of each a step; on a GPU as a CUDA graph."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference.cached_gpt import CachedGPT
+from inference.sampling import Choice, SamplingOptions
+
+# A graph reads a fixed number of positions; a short text should not pay for the whole context.
+SHORTEST = 128
+
+
+class DecodeEngine:
+    """Steps a :class:`CachedGPT` and chooses the tokens, all on the device.
+
+    A slot is given a text with :meth:`start`, at any time between two steps, and every
+    :meth:`step` makes one token for each slot. On a GPU a step is the replay of a CUDA graph, and
+    :meth:`read` of one step can wait while the next one runs.
+
+    Args:
+        model: the net with its cache.
+        cache: with false the whole text is computed anew for every token, as a loop without a
+            cache does; for comparison, with one slot.
+        compile: compile the step with torch.compile before it is captured; takes half a minute.
+
+    Raises:
+        ValueError: several slots without a cache.
+    """
+
+    def __init__(self, model: CachedGPT, cache: bool = True, compile: bool = False) -> None:
+        if not cache and model.slots > 1:
+            raise ValueError("without a cache there is one slot; ask for slots=1")
+        self.model = model
+        self.slots = model.slots
+        self.cache = cache
+        self.device = model.device
+        self.lag = int(self.device.type == "cuda")
+        self.choice = Choice(self.slots, model.vocab_size, model.context, self.device)
+        self._rows = torch.arange(self.slots, device=self.device)[:, None]
+        self._ids = torch.zeros(self.slots, 1, dtype=torch.long, device=self.device)
+        self._positions = torch.zeros(self.slots, 1, dtype=torch.long, device=self.device)
+        self._next = [0] * self.slots  # position of the token that each slot reads next
+        self._options = [SamplingOptions()] * self.slots
+        self._chances = [torch.Generator() for _ in range(self.slots)]
+        self._texts: list[list[int]] = [[] for _ in range(self.slots)]
+        self._active: set[int] = set()
+        self._graphs: dict[tuple[int, bool], torch.cuda.CUDAGraph] = {}
+        self._pool: Any = None
+        self._body: Callable[[int, bool], None] = self._decode
+        if compile:
+            self._body = torch.compile(self._decode, dynamic=False)
+
+    def start(self, texts: Mapping[int, tuple[Sequence[int], SamplingOptions]]) -> None:
+        """Gives slots new texts: tokens, 1 to ``context`` of them, and what is asked, by slot."""
+        for slot, (_, options) in texts.items():
+            self._options[slot] = options
+            self._active.add(slot)
+            self.choice.set(slot, options)
+            if options.seed is None:
+                self._chances[slot].seed()
+            else:
+                self._chances[slot].manual_seed(options.seed)
+        self._fill({slot: ids for slot, (ids, _) in texts.items()})
+
+    def shift(self, texts: Mapping[int, Sequence[int]]) -> None:
+        """Goes on with the last tokens of texts that reached the end of the context, by slot."""
+        self._fill(texts)
+
+    def stop(self, slot: int) -> None:
+        """Lets go of a text; the slot is free."""
+        self._active.discard(slot)
+
+    def room(self, slot: int) -> int:
+        """Tokens that ``slot`` can still make before the context is full."""
+        return self.model.context - self._next[slot]
+
+    @torch.inference_mode()
+    def _fill(self, texts: Mapping[int, Sequence[int]]) -> None:
+        slots = sorted(texts)
+        for slot in slots:
+            ids = torch.tensor(texts[slot], dtype=torch.long).to(self.device)
+            noise = torch.rand(self.model.context, generator=self._chances[slot])
+            self.choice.seen[slot, ids] = True
+            self.choice.noise[slot] = noise.to(self.device)
+            self._texts[slot] = list(texts[slot])
+            self._ids[slot, 0] = ids[-1]
+            self._positions[slot, 0] = self._next[slot] = len(ids) - 1
+        longest = max(self._next[slot] for slot in slots)
+        if not self.cache or not longest:
+            return
+        # All but the last token of each, which the next step reads. What pads a shorter text is
+        # written to places that its own tokens overwrite before they are read.
+        padded = [[*self._texts[slot][:-1], *[0] * (longest - self._next[slot])] for slot in slots]
+        positions = torch.arange(longest, device=self.device).expand(len(slots), -1)
+        rows = self._rows[torch.tensor(slots, device=self.device)]
+        self.model.hidden(torch.tensor(padded).to(self.device), positions, rows, longest)
+
+    @torch.inference_mode()
+    def step(self) -> "Step":
+        """Makes one token for each slot; those of free slots mean nothing."""
+        greedy = all(
+            self._options[slot].temperature == 0 and self._options[slot].repetition_penalty == 1
+            for slot in self._active
+        )
+        longest = max((self._next[slot] + 1 for slot in self._active), default=1)
+        if not self.cache:
+            self._recompute(greedy)
+        elif self.device.type == "cuda":
+            self._replay(min(_bucket(longest), self.model.context), greedy)
+        else:
+            self._body(longest, greedy)
+        for slot in self._active:
+            self._next[slot] += 1
+        return Step(self._ids)
+
+    def _decode(self, length: int, greedy: bool) -> None:
+        """One step over the static tensors: reads ``_ids`` at ``_positions``, replaces both."""
+        hidden = self.model.hidden(self._ids, self._positions, self._rows, length)
+        self._choose(hidden[:, -1], greedy)
+
+    def _choose(self, hidden: Tensor, greedy: bool) -> None:
+        logits = self.model.logits(hidden)  # (B, V)
+        if greedy:
+            chosen = self.choice.greedy(logits)
+        else:
+            chosen = self.choice.sample(logits, self._positions[:, 0])
+        self.choice.seen.scatter_(1, chosen[:, None], True)
+        self._ids.copy_(chosen[:, None])
+        # A free slot stays at its last place.
+        self._positions.add_(1).clamp_(max=self.model.context - 1)
+
+    def _recompute(self, greedy: bool) -> None:
+        if len(self._texts[0]) <= self._next[0]:
+            self._texts[0].append(int(self._ids[0, 0]))
+        ids = torch.tensor([self._texts[0]], device=self.device)
+        positions = torch.arange(ids.shape[1], device=self.device)[None]
+        hidden = self.model.hidden(ids, positions, self._rows, ids.shape[1])
+        self._choose(hidden[:, -1], greedy)
+
+    def _replay(self, length: int, greedy: bool) -> None:
+        key = (length, greedy)
+        if key not in self._graphs:
+            self._graphs[key] = self._capture(length, greedy)
+        self._graphs[key].replay()
+
+    def _capture(self, length: int, greedy: bool) -> torch.cuda.CUDAGraph:
+        state = (self._ids, self._positions, self.choice.seen)
+        before = [tensor.clone() for tensor in state]
+        stream = torch.cuda.Stream(self.device)
+        stream.wait_stream(torch.cuda.current_stream(self.device))
+        # Warm-up allocates what libraries need; its tokens are undone, the cache is written anew.
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self._body(length, greedy)
+        torch.cuda.current_stream(self.device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            self._body(length, greedy)
+        self._pool = self._pool or graph.pool()
+        for tensor, old in zip(state, before, strict=True):
+            tensor.copy_(old)
+        return graph
+
+
+class Step:
+    """The tokens of one step, on their way to the host."""
+
+    def __init__(self, ids: Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        if ids.device.type != "cuda":
+            self._tokens = ids[:, 0].clone()
+            return
+        self._tokens = torch.empty(len(ids), dtype=ids.dtype, pin_memory=True)
+        self._tokens.copy_(ids[:, 0], non_blocking=True)
+        self._event = torch.cuda.Event()
+        self._event.record()
+
+    def read(self) -> list[int]:
+        """The tokens by slot; waits for the device."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._tokens.tolist()
+
+
+def _bucket(length: int) -> int:
+    """The next power of two, at least ``SHORTEST``."""
+    return max(SHORTEST, 1 << (length - 1).bit_length())

@@ -1,0 +1,112 @@
+"""How the next token is chosen: the options, and the choice for a batch on the device."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """What a caller may ask of one text.
+
+    Args:
+        max_new_tokens: most tokens that are generated.
+        temperature: divides the logits; 0 always takes the likeliest token.
+        top_k: only the k likeliest tokens, 0 for all.
+        top_p: the fewest likeliest tokens that have this share of the probability together
+            (A. Holtzman et al., The curious case of neural text degeneration, 2020).
+        min_p: only tokens with at least this share of the likeliest one's probability
+            (M. Nguyen et al., Turning up the heat: min-p sampling, 2024).
+        repetition_penalty: above 1, tokens that occurred already get less likely
+            (N. Keskar et al., CTRL, 2019).
+        stop: strings that end the text; they are not part of it.
+        seed: the same seed gives the same text; None for another text each time.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    max_new_tokens: int = 60
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = (
+            ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
+            ("temperature", 0 <= self.temperature < float("inf"), "0 (greedy) or more"),
+            ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("min_p", 0 <= self.min_p <= 1, "from 0 to 1"),
+            ("repetition_penalty", 0 < self.repetition_penalty < float("inf"), "above 0"),
+        )
+        for name, fits, must in limits:
+            if not fits:
+                raise ValueError(f"{name} must be {must}, got {getattr(self, name)}")
+        if any(not stop for stop in self.stop):
+            raise ValueError("a stop string must not be empty")
+
+
+class Choice:
+    """The sampling options of all slots as tensors on the device, and the choice itself.
+
+    Every slot has its own options and its own random numbers, one for each position, drawn on the
+    host: so a text does not depend on the device or on what else is in the batch.
+
+    Args:
+        slots: rows B of the batch.
+        vocab_size: tokens V.
+        context: positions of a slot.
+        device: where the logits are.
+    """
+
+    def __init__(self, slots: int, vocab_size: int, context: int, device: torch.device) -> None:
+        def row(value: float) -> Tensor:
+            return torch.full((slots, 1), value, device=device)
+
+        self.temperature, self.top_p, self.min_p = row(0.0), row(1.0), row(0.0)
+        self.penalty, self.top_k = row(1.0), row(float(vocab_size))
+        self.noise = torch.zeros(slots, context, device=device)
+        self.seen = torch.zeros(slots, vocab_size, dtype=torch.bool, device=device)
+        self._rank = torch.arange(vocab_size, device=device)
+
+    def set(self, slot: int, options: SamplingOptions) -> None:
+        """Takes the options of the text that now has ``slot``; nothing was seen of it yet."""
+        self.temperature[slot] = options.temperature
+        self.top_k[slot] = float(options.top_k or len(self._rank))
+        self.top_p[slot] = options.top_p
+        self.min_p[slot] = options.min_p
+        self.penalty[slot] = options.repetition_penalty
+        self.seen[slot] = False
+
+    def greedy(self, logits: Tensor) -> Tensor:
+        """The likeliest token (B,) of logits (B, V)."""
+        return logits.argmax(dim=-1)
+
+    def penalised(self, logits: Tensor) -> Tensor:
+        changed = torch.where(logits > 0, logits / self.penalty, logits * self.penalty)
+        return torch.where(self.seen, changed, logits)
+
+    def sample(self, logits: Tensor, positions: Tensor) -> Tensor:
+        """A token (B,) by each slot's options, from logits (B, V) at positions (B,).
+
+        Penalty, temperature, top-k, top-p, min-p, in the order of transformers. The choice is the
+        place where the cumulative probability passes the slot's random number.
+        """
+        logits = self.penalised(logits)
+        scaled = logits / self.temperature.clamp(min=1e-5)
+        values, order = scaled.sort(dim=-1, descending=True, stable=True)  # (B, V)
+        values = values.masked_fill(self._rank >= self.top_k, float("-inf"))
+        share = values.softmax(dim=-1)
+        keep = (share.cumsum(dim=-1) - share < self.top_p) & (share >= self.min_p * share[:, :1])
+        cumulative = (share * keep).cumsum(dim=-1)
+        threshold = self.noise.gather(1, positions[:, None]) * cumulative[:, -1:]
+        place = (cumulative <= threshold).sum(dim=-1, keepdim=True)
+        place = torch.minimum(place, keep.sum(dim=-1, keepdim=True) - 1)
+        sampled = order.gather(1, place).squeeze(1)
+        return torch.where(self.temperature[:, 0] > 0, sampled, logits.argmax(dim=-1))

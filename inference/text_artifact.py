@@ -1,0 +1,81 @@
+"""Reads a language model of ``models/``: config, weights and tokenizer, all checked."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load
+from torch import Tensor
+
+from inference.cached_gpt import CachedGPT
+from inference.manifest import ArtifactFile, read_manifest
+from inference.tokenizer import Tokenizer
+
+# Best first: the most exact, and what a GPU can run before what only a CPU can.
+BEST = ("safetensors", "bf16", "int8", "gguf", "gguf-q8", "onnx")
+
+
+@dataclass(frozen=True)
+class TextArtifact:
+    """``weights`` is the state dict of ``nets.gpt.GPT``; empty for an ONNX file."""
+
+    format: str
+    config: dict[str, Any]
+    tokenizer: Tokenizer
+    file: ArtifactFile
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def model(self) -> Any:
+        """A float32 model with one slot on the CPU."""
+        if self.format == "onnx":
+            from inference.onnx_gpt import OnnxGPT
+
+            return OnnxGPT(self.config, self.file)
+        return CachedGPT(self.config, self.weights)
+
+
+def read_text_artifact(folder: Path, format: str | None = None) -> TextArtifact:
+    """A language model from ``models/<name>``.
+
+    Args:
+        folder: made by ``gpu-learning export`` or the callback ``ExportText``.
+        format: which of its files, None for the first of ``BEST`` that is there.
+
+    Raises:
+        ValueError: not a language model, no such file, or a damaged one.
+    """
+    manifest = read_manifest(folder)
+    if manifest.task != "text-generation":
+        raise ValueError(f"{folder} is no language model, its task is {manifest.task}")
+    there = [name for name in BEST if name in manifest.files]
+    name = format or next(iter(there), "")
+    if name not in there:
+        raise ValueError(
+            f"{folder} has no {name or 'weights'}; it has {', '.join(there) or 'nothing to run'}"
+        )
+    if "tokenizer" not in manifest.files:
+        raise ValueError(f"{folder} has no tokenizer; export the model again")
+    tokenizer = Tokenizer(manifest.files["tokenizer"].read().decode())
+    config, file = dict(manifest.document["config"]), manifest.files[name]
+    if name == "onnx":
+        return TextArtifact(name, config, tokenizer, file)
+    if name.startswith("gguf"):
+        from inference.gguf_weights import read_gguf
+
+        config, weights = read_gguf(file, config)
+    else:
+        weights = _read_safetensors(file)
+    return TextArtifact(name, config, tokenizer, file, weights)
+
+
+def _read_safetensors(file: ArtifactFile) -> dict[str, Tensor]:
+    tensors = load(file.read())
+    weights = {}
+    for name, tensor in tensors.items():
+        if name.endswith(".scale"):
+            continue
+        weights[name] = tensor.float()
+        if tensor.dtype == torch.int8:
+            weights[name] *= tensors[f"{name}.scale"]  # (out, in) * (out, 1)
+    return weights

@@ -1,0 +1,247 @@
+"""One GPT: from the course's MiniGPT, its defaults, to GPT-2, with every switch on."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# What the course's MiniGPT lacks on the way to GPT-2.
+GPT2_SWITCHES = {
+    "pre_norm": True,
+    "gelu": True,
+    "output_projection": True,
+    "qkv_bias": True,
+    "tied": True,
+}
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Shape of a :class:`GPT`. The defaults are the course's: 25,103 parameters.
+
+    Args:
+        vocab_size: tokens that exist.
+        context: positions, the longest input.
+        width: size of a token's vector.
+        hidden: size of the layer inside a block's perceptron, 0 for four times the width.
+        layers: blocks.
+        heads: attention heads, a divisor of the width.
+        output_projection: a linear layer after the heads.
+        pre_norm: normalise what enters attention and perceptron, and once at the end, as GPT-2
+            (otherwise what leaves them, as in Vaswani et al., Attention is all you need, 2017).
+        gelu: GELU (its tanh form) in the perceptron, otherwise ReLU.
+        qkv_bias: biases in the projections to query, key and value.
+        bias: biases in all other linear layers of a block and in the norms.
+        tied: logits from the token embedding, otherwise from a linear layer of their own.
+        dropout: probability, applied where GPT-2 applies it.
+
+    Raises:
+        ValueError: a width that the heads do not divide, or a size below 1.
+    """
+
+    vocab_size: int = 15
+    context: int = 32
+    width: int = 32
+    hidden: int = 0
+    layers: int = 2
+    heads: int = 1
+    output_projection: bool = False
+    pre_norm: bool = False
+    gelu: bool = False
+    qkv_bias: bool = False
+    bias: bool = True
+    tied: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "context", "width", "layers", "heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.width % self.heads:
+            raise ValueError(
+                f"width={self.width} cannot be shared by heads={self.heads}; take a multiple"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be from 0 to below 1, got {self.dropout}")
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.heads, self.dropout = config.heads, config.dropout
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=config.qkv_bias)
+        self.out: nn.Module = nn.Identity()
+        if config.output_projection:
+            self.out = nn.Linear(config.width, config.width, bias=config.bias)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of x (B, T, C), each (B, heads, T, C / heads)."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        return q, k, v
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Who attends to whom: (B, heads, T, T), rows sum to 1; for pictures."""
+        q, k, _ = self.split(x)
+        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+        return scores.masked_fill(future, float("-inf")).softmax(dim=-1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.split(x)  # (B, H, T, C / H)
+        dropout = self.dropout if self.training else 0.0
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
+        return self.out(x.transpose(1, 2).flatten(2))  # (B, T, C)
+
+
+class Block(nn.Module):
+    """Attention, then a perceptron for each position, each with a way around it."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        hidden = config.hidden or 4 * config.width
+        self.pre_norm, self.gelu = config.pre_norm, config.gelu
+        self.norm1 = nn.LayerNorm(config.width, bias=config.bias)
+        self.attn = Attention(config)
+        self.norm2 = nn.LayerNorm(config.width, bias=config.bias)
+        self.up = nn.Linear(config.width, hidden, bias=config.bias)
+        self.down = nn.Linear(hidden, config.width, bias=config.bias)
+        self.drop = nn.Dropout(config.dropout)
+
+    def mlp(self, x: Tensor) -> Tensor:
+        x = self.up(x)  # (B, T, hidden)
+        return self.down(F.gelu(x, approximate="tanh") if self.gelu else F.relu(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pre_norm:
+            x = x + self.drop(self.attn(self.norm1(x)))
+            return x + self.drop(self.mlp(self.norm2(x)))
+        x = self.norm1(x + self.drop(self.attn(x)))
+        return self.norm2(x + self.drop(self.mlp(x)))
+
+
+class GPT(nn.Module):
+    """Decoder-only transformer with learned positions.
+
+    Pre-norm nets start as GPT-2 does: weights from N(0, 0.02), those that write into the residual
+    stream divided by sqrt(2 * layers). Post-norm nets keep torch's own start, as in the course.
+
+    Source: A. Radford et al., Language models are unsupervised multitask learners, 2019.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token = nn.Embedding(config.vocab_size, config.width)
+        self.position = nn.Embedding(config.context, config.width)
+        self.drop = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        if config.pre_norm:
+            self.norm = nn.LayerNorm(config.width, bias=config.bias)
+        if not config.tied:
+            self.head = nn.Linear(config.width, config.vocab_size, bias=config.bias)
+        if config.pre_norm:
+            self._init_as_gpt2()
+
+    def _init_as_gpt2(self) -> None:
+        for name, parameter in self.named_parameters():
+            if parameter.dim() < 2:
+                if name.endswith("bias"):
+                    nn.init.zeros_(parameter)
+                continue
+            writes = name.endswith(("out.weight", "down.weight"))
+            scale = 1 / math.sqrt(2 * self.config.layers) if writes else 1.0
+            nn.init.normal_(parameter, std=0.02 * scale)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits (B, T, vocab_size) of the token after each of ids (B, T), T <= context."""
+        x = self.token(ids) + self.position.weight[: ids.shape[1]]  # (B, T, C)
+        x = self.drop(x)
+        for block in self.blocks:
+            x = block(x)
+        if self.config.pre_norm:
+            x = self.norm(x)
+        if self.config.tied:
+            return F.linear(x, self.token.weight)
+        return self.head(x)
+
+
+# Our names: GPT-2's in transformers.
+_GPT2_NAMES = {
+    "token": "wte",
+    "position": "wpe",
+    "norm": "ln_f",
+    "norm1": "ln_1",
+    "attn.qkv": "attn.c_attn",
+    "attn.out": "attn.c_proj",
+    "norm2": "ln_2",
+    "up": "mlp.c_fc",
+    "down": "mlp.c_proj",
+}
+
+
+def gpt2_obstacles(net: GPT) -> list[str]:
+    """What keeps a net from being GPT-2, as settings to change; empty if nothing does.
+
+    Absent biases do not: they are zeros. Nor does an output layer of its own without bias.
+    """
+    settings = ("pre_norm", "gelu", "output_projection")
+    missing = [name for name in settings if not getattr(net.config, name)]
+    if not net.config.tied and net.head.bias is not None and bool(net.head.bias.any()):
+        missing.append("tied")
+    return [f"{name}=true" for name in missing]
+
+
+def to_gpt2(net: GPT) -> dict[str, Tensor]:
+    """Weights under the names and layouts of transformers' ``GPT2LMHeadModel``.
+
+    Biases that the net has not are written as zeros, which is the same function.
+
+    Raises:
+        ValueError: the net is not of GPT-2's kind; names the settings that would make it so.
+    """
+    if obstacles := gpt2_obstacles(net):
+        raise ValueError(
+            "this net is not of GPT-2's architecture; train one with "
+            + " ".join(f"--model.init_args.{setting}" for setting in obstacles)
+        )
+    state = net.state_dict()
+    result: dict[str, Tensor] = {}
+    for ours, theirs, is_linear in _gpt2_modules(net.config):
+        weight = state[f"{ours}.weight"]
+        # transformers' Conv1D holds (in, out), nn.Linear (out, in).
+        result[f"{theirs}.weight"] = weight.T.contiguous() if is_linear else weight
+        if ours not in ("token", "position"):
+            bias = state.get(f"{ours}.bias")
+            result[f"{theirs}.bias"] = weight.new_zeros(len(weight)) if bias is None else bias
+    result["lm_head.weight"] = state.get("head.weight", state["token.weight"])
+    return result
+
+
+def from_gpt2(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The reverse of :func:`to_gpt2`, for a config with all of ``GPT2_SWITCHES``."""
+    result: dict[str, Tensor] = {}
+    for ours, theirs, is_linear in _gpt2_modules(config):
+        weight = state[f"{theirs}.weight"]
+        result[f"{ours}.weight"] = weight.T.contiguous() if is_linear else weight
+        if ours not in ("token", "position"):
+            result[f"{ours}.bias"] = state[f"{theirs}.bias"]
+    return result
+
+
+def _gpt2_modules(config: GPTConfig) -> list[tuple[str, str, bool]]:
+    """(our name, transformers' name, whether it is a linear layer) of every module."""
+    rows = []
+    for ours, theirs in _GPT2_NAMES.items():
+        if ours in ("token", "position", "norm"):
+            rows.append((ours, f"transformer.{theirs}", False))
+            continue
+        for n in range(config.layers):
+            linear = not ours.startswith("norm")
+            rows.append((f"blocks.{n}.{ours}", f"transformer.h.{n}.{theirs}", linear))
+    return rows

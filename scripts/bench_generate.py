@@ -1,0 +1,153 @@
+"""``gpu-learning bench generate``: tokens a second of the sampler beside the course's loop."""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from datamodules import CharTokenizer
+from inference.generate import TextGenerator
+from inference.sampling import SamplingOptions
+from inference.tokenizer import Tokenizer
+from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig
+
+_BARE = GPT2_SWITCHES | {"qkv_bias": False, "bias": False}
+SHAPES = {
+    "course": GPTConfig(),
+    "shakespeare": GPTConfig(65, 256, 384, layers=6, heads=6, **_BARE),
+    "gpt2": GPTConfig(50257, 1024, 768, layers=12, heads=12, **GPT2_SWITCHES),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measures and prints; ``argv`` begins with the benchmark's name."""
+    parser = argparse.ArgumentParser(
+        "gpu-learning bench generate",
+        description="Tokens a second, prompt and text included, median of rounds in which the "
+        "candidates take turns. Weights are random: they change no speed.",
+    )
+    parser.add_argument("--shape", choices=SHAPES, default="shakespeare")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument(
+        "--prompt", type=int, default=0, help="tokens; 0: as many as the context has"
+    )
+    parser.add_argument("--tokens", type=int, default=128, help="new tokens (%(default)s)")
+    parser.add_argument("--batch", default="1", help="texts at once, by comma (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0: greedy (%(default)s)")
+    parser.add_argument("--compile", action="store_true", help="also the step compiled (GPU)")
+    parser.add_argument("--only-ours", action="store_true", help="leave the slow loops out")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    arguments = parser.parse_args(argv[1:])
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    results = _measure(arguments, device)
+    where = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    document = {
+        "shape": arguments.shape,
+        "where": where,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "new_tokens": arguments.tokens,
+        "rounds": arguments.rounds,
+        "tokens_per_second": results,
+    }
+    if arguments.json:
+        print(json.dumps(document))
+        return 0
+    print(f"{arguments.shape} on {where}, {document['threads']} threads, torch {torch.__version__}")
+    base = next(iter(results.values()))["median"]
+    for name, row in results.items():
+        print(
+            f"{name:<34}{row['median']:>12,.0f} tokens/s  ({row['min']:,.0f} to {row['max']:,.0f})"
+            f"{row['median'] / base:>9.1f} x"
+        )
+    return 0
+
+
+def _measure(arguments: argparse.Namespace, device: str) -> dict[str, dict[str, float]]:
+    torch.manual_seed(0)
+    config = SHAPES[arguments.shape]
+    net = GPT(config).eval().requires_grad_(False)
+    prompt = torch.randint(config.vocab_size, (arguments.prompt or config.context,)).tolist()
+    options = SamplingOptions(arguments.tokens, arguments.temperature, seed=0)
+    candidates: dict[str, tuple[int, Callable[[], object]]] = {}
+    if not arguments.only_ours:
+        loop = net.to(device)
+        candidates["the course's loop, float32"] = (1, lambda: course_loop(loop, prompt, options))
+        ours = _ours(net, config, device, prompt, options, 1, cache=False)
+        candidates["sampler without cache"] = (1, ours)
+    for batch in map(int, arguments.batch.split(",")):
+        ours = _ours(net, config, device, prompt, options, batch)
+        candidates[f"sampler, {batch} at once"] = (batch, ours)
+        if arguments.compile:
+            ours = _ours(net, config, device, prompt, options, batch, compile=True)
+            candidates[f"sampler compiled, {batch} at once"] = (batch, ours)
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for _, run in candidates.values():
+        run()  # allocates, captures, compiles
+    for _ in range(arguments.rounds):
+        for name, (_, run) in candidates.items():
+            began = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - began)
+    results = {}
+    for name, (batch, _) in candidates.items():
+        rates = [batch * arguments.tokens / value for value in seconds[name]]
+        results[name] = {
+            "median": statistics.median(rates),
+            "min": min(rates),
+            "max": max(rates),
+        }
+    return results
+
+
+def _ours(
+    net: GPT,
+    config: GPTConfig,
+    device: str,
+    prompt: list[int],
+    options: SamplingOptions,
+    batch: int,
+    **kwargs: Any,
+) -> Callable[[], None]:
+    # One character for each token, from planes where there are enough of them.
+    letters = "".join(chr(0x10000 + index) for index in range(config.vocab_size))
+    tokenizer = Tokenizer(CharTokenizer(letters).to_json())
+    generator = TextGenerator(
+        asdict(config), net.state_dict(), tokenizer, device=device, slots=batch, **kwargs
+    )
+    text = tokenizer.decode(prompt)
+
+    def run() -> None:
+        generator.generate([text] * batch, options)
+
+    return run
+
+
+@torch.no_grad()
+def course_loop(net: GPT, prompt: list[int], options: SamplingOptions) -> list[int]:
+    """As the course generates: all of the last ``context`` tokens are computed for each new one."""
+    device = net.token.weight.device
+    ids = torch.tensor([prompt], device=device)
+    for _ in range(options.max_new_tokens):
+        logits = net(ids[:, -net.config.context :])[:, -1]
+        probabilities = F.softmax(logits / (options.temperature or 1.0), dim=-1)
+        ids = torch.cat([ids, torch.multinomial(probabilities, 1)], dim=1)
+    return ids[0].tolist()
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,110 @@
+"""``gpu-learning generate``: text from a trained language model, as it is made."""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Streams text to the terminal; ``argv`` begins with the command's name."""
+    arguments = _parser().parse_args(argv[1:])
+    from inference.generate import TextGenerator
+    from inference.sampling import SamplingOptions
+
+    options = SamplingOptions(
+        max_new_tokens=arguments.max_new_tokens,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        min_p=arguments.min_p,
+        repetition_penalty=arguments.repetition_penalty,
+        stop=tuple(arguments.stop),
+        seed=arguments.seed,
+    )
+    if arguments.num_samples < 1:
+        raise ValueError(f"--num-samples must be at least 1, got {arguments.num_samples}")
+    prompt = _prompt(arguments.prompt)
+    generator = TextGenerator.load(
+        arguments.model,
+        arguments.format,
+        device=arguments.device,
+        cache=not arguments.no_cache,
+        compile=arguments.compile,
+    )
+    for sample in range(arguments.num_samples):
+        if options.seed is not None:
+            options = dataclasses.replace(options, seed=arguments.seed + sample)
+        began = time.perf_counter()
+        text = generator.begin(prompt, options, arguments.truncate)
+        if not arguments.json:
+            print(prompt, end="", flush=True)
+        for _, piece in generator.run([text]):
+            if not arguments.json:
+                print(piece, end="", flush=True)
+        seconds = time.perf_counter() - began
+        if arguments.json:
+            result = {
+                "prompt": prompt,
+                "text": text.text,
+                "tokens": len(text.tokens),
+                "reason": text.reason,
+                "seconds": round(seconds, 4),
+            }
+            print(json.dumps(result, ensure_ascii=False))
+            continue
+        print(flush=True)
+        # Not part of the text, so that a pipe gets the text alone.
+        rate = len(text.tokens) / seconds
+        print(f"{len(text.tokens)} tokens, {rate:,.0f} tokens/s", file=sys.stderr)
+    return 0
+
+
+def _prompt(argument: str | None) -> str:
+    if argument is not None and argument != "-":
+        return argument
+    if argument is None and sys.stdin.isatty():
+        raise ValueError('give a prompt: gpu-learning generate models/NAME "the cat"')
+    content = sys.stdin.buffer.read()
+    try:
+        # The newline that echo puts at the end was not meant.
+        return content.decode().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"the prompt on standard input is not UTF-8 (byte {error.start})"
+        ) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "gpu-learning generate",
+        description="Goes on with a text. The text goes to standard output, the speed to standard "
+        "error.",
+    )
+    parser.add_argument("model", type=Path, help="artifact: models/NAME")
+    parser.add_argument(
+        "prompt", nargs="?", help="beginning of the text; - or none: standard input"
+    )
+    parser.add_argument("--max-new-tokens", type=int, default=60, help="most tokens (%(default)s)")
+    parser.add_argument(
+        "--temperature", type=float, default=0.8, help="0 takes the likeliest token (%(default)s)"
+    )
+    parser.add_argument("--top-k", type=int, default=0, help="only the k likeliest tokens, 0: all")
+    parser.add_argument("--top-p", type=float, default=1.0, help="only this share of probability")
+    parser.add_argument("--min-p", type=float, default=0.0, help="only this share of the likeliest")
+    parser.add_argument("--repetition-penalty", type=float, default=1.0, help="above 1: vary more")
+    parser.add_argument("--stop", action="append", default=[], help="end before this; repeatable")
+    parser.add_argument("--seed", type=int, help="the same seed gives the same text")
+    parser.add_argument(
+        "--num-samples", type=int, default=1, help="texts, with seed, seed + 1, ..."
+    )
+    parser.add_argument("--truncate", action="store_true", help="keep the end of a long prompt")
+    parser.add_argument("--format", help="file of the artifact; the most exact by default")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the step")
+    parser.add_argument("--no-cache", action="store_true", help="compute the whole text each time")
+    parser.add_argument("--json", action="store_true", help="one JSON object a text")
+    return parser

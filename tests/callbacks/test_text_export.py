@@ -1,0 +1,139 @@
+"""Artifacts of language models: each file gives what the net gives, in other programs too."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from callbacks.text_exporting import TextSource, export_text
+from callbacks.text_exporting.gguf_file import write_gguf
+from datamodules import CharTokenizer, WindowLoader
+from datamodules.corpus import cats_and_dogs
+from inference import load
+from inference.generate import TextGenerator
+from inference.sampling import SamplingOptions
+from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig
+
+CHARACTERS = " .acdeghlmnorst"
+PROMPT = "the cat"
+GREEDY = SamplingOptions(max_new_tokens=20, temperature=0)
+
+
+def _net(config: GPTConfig, scale: float = 0.2) -> GPT:
+    torch.manual_seed(0)
+    net = GPT(config).eval().requires_grad_(False)
+    for parameter in net.parameters():
+        parameter += scale * torch.randn_like(parameter)
+    return net
+
+
+def text_source(net: GPT) -> TextSource:
+    """What an export needs, with random text to compare on."""
+    config = net.config
+    ids = torch.randint(config.vocab_size, (4, config.context + 1))
+    fields = {name: value for name, value in vars(config).items() if name != "dropout"}
+    description = {
+        "task": "text-generation",
+        "input": {"shape": [config.context], "dtype": "int64"},
+        "labels": None,
+        "config": fields,
+        "parameters": sum(p.numel() for p in net.parameters()),
+    }
+    return TextSource(net, CHAR, ids[:, :-1], ids[:, 1:], 1.0, description)
+
+
+CHAR = CharTokenizer(CHARACTERS).to_json()
+SMALL = GPTConfig(width=64, heads=4, context=80, **GPT2_SWITCHES)
+# The course's net with room for 60 characters behind the prompt.
+COURSE = GPTConfig(context=80)
+# nanoGPT's kind: no biases at all.
+BARE = GPTConfig(width=64, heads=2, context=80, **(GPT2_SWITCHES | {"qkv_bias": False}), bias=False)
+
+
+@pytest.mark.slow
+def test_every_file_of_an_artifact_gives_the_nets_text(tmp_path: Path) -> None:
+    for package in ("gguf", "onnxruntime", "onnxscript", "transformers"):
+        pytest.importorskip(package)
+    net = _net(SMALL)
+    formats = ["safetensors", "bf16", "int8", "onnx", "gguf", "gguf-q8", "hf"]
+    manifest = export_text(text_source(net), tmp_path / "small", formats)
+    ids = [CHARACTERS.index(character) for character in PROMPT]
+    for _ in range(20):
+        ids.append(int(net(torch.tensor([ids]))[0, -1].argmax()))
+    expected = "".join(CHARACTERS[number] for number in ids[len(PROMPT) :])
+    for kind in ("safetensors", "onnx", "gguf"):
+        generator = TextGenerator.load(tmp_path / "small", kind, device="cpu")
+        assert "".join(generator.stream(PROMPT, GREEDY)) == expected, kind
+    files = manifest["files"]
+    assert files["gguf"]["bytes"] >= 1.3 * files["gguf-q8"]["bytes"]
+    assert files["safetensors"]["bytes"] >= 3 * files["int8"]["bytes"]
+    # What is there keeps to what was asked last.
+    export_text(text_source(net), tmp_path / "small", ["safetensors"])
+    names = sorted(path.name.split("-")[0] for path in (tmp_path / "small").iterdir())
+    assert names == ["manifest.json", "safetensors", "tokenizer"]
+    assert isinstance(load(tmp_path / "small"), TextGenerator)
+
+
+@pytest.mark.slow
+def test_the_courses_net_is_rewritten_for_other_programs(tmp_path: Path) -> None:
+    for package in ("gguf", "transformers"):
+        pytest.importorskip(package)
+    manifest = export_text(text_source(_trained(COURSE)), tmp_path / "course", ["gguf", "hf"])
+    for checked in (manifest["files"]["gguf"]["checked"], manifest["hf"]["checked"]):
+        assert checked["agreement"] > 0.99
+        assert checked["bits_per_char"] == pytest.approx(
+            manifest["eager"]["bits_per_char"], rel=0.01
+        )
+    with pytest.raises(ValueError, match="8 bits cannot hold"):
+        export_text(text_source(_net(COURSE)), tmp_path / "course", ["gguf-q8"])
+
+
+def _llama(path: Path, prompt: str, tokens: int, context: int) -> str:
+    """What llama.cpp goes on with, greedily."""
+    llama = pytest.importorskip(
+        "xllamacpp", reason="llama.cpp is not installed (pip install xllamacpp)"
+    )
+    parameters = llama.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_ctx = context
+    parameters.n_parallel = 1
+    parameters.cpuparams.n_threads = 1
+    parameters.warmup = False
+    server = llama.Server(parameters)
+    answer = server.handle_completions(
+        {"prompt": prompt, "n_predict": tokens, "temperature": 0.0, "cache_prompt": False}
+    )
+    return answer["content"] if "content" in answer else answer["choices"][0]["text"]
+
+
+def _trained(config: GPTConfig) -> GPT:
+    """A net that has learnt the cat-and-dog sentences: its choices are clear, not near ties."""
+    torch.manual_seed(0)
+    net = GPT(config)
+    text = CharTokenizer(CHARACTERS).encode(cats_and_dogs())
+    loader = WindowLoader(text, config.context, batch_size=8, batches=150)
+    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
+    for inputs, targets in loader:
+        optimizer.zero_grad()
+        F.cross_entropy(net(inputs).flatten(0, 1), targets.flatten()).backward()
+        optimizer.step()
+    return net.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("config", "q8"),
+    [(COURSE, False), (SMALL, False), (SMALL, True), (BARE, False), (BARE, True)],
+    ids=["course", "biases-f16", "biases-q8_0", "no-biases-f16", "no-biases-q8_0"],
+)
+def test_llama_cpp_gives_the_same_characters(config: GPTConfig, q8: bool, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    net = _trained(config)
+    path = tmp_path / "model.gguf"
+    write_gguf(net, CHAR, path, "test", q8)
+    ids = [CHARACTERS.index(character) for character in PROMPT]
+    for _ in range(60):
+        ids.append(int(net(torch.tensor([ids]))[0, -1].argmax()))
+    expected = "".join(CHARACTERS[number] for number in ids[len(PROMPT) :])
+    assert " the " in expected
+    assert _llama(path, PROMPT, 60, config.context) == expected

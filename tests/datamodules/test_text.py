@@ -1,0 +1,198 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from datamodules import BPETokenizer, CharTextDataModule, CharTokenizer, WindowLoader
+from datamodules.corpus import cats_and_dogs
+from datamodules.windows import IGNORED
+from inference.tokenizer import Tokenizer
+from tests.conftest import ROOT
+
+GPT2_FILES = ROOT / "data" / "gpt2-tokenizer"
+
+
+def text_of(n: int) -> torch.Tensor:
+    return torch.arange(n, dtype=torch.int32)
+
+
+def test_the_embedded_text_has_the_courses_characters() -> None:
+    assert "".join(sorted(set(cats_and_dogs()))) == " .acdeghlmnorst"
+
+
+def test_targets_follow_their_inputs() -> None:
+    loader = WindowLoader(text_of(100), context=8, batch_size=4, batches=5)
+    for inputs, targets in loader:
+        assert inputs.shape == targets.shape == (4, 8)
+        assert torch.equal(inputs + 1, targets)
+
+
+@pytest.mark.parametrize("length", [9, 10, 17, 100, 101])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_validation_counts_each_target_once(length: int, world_size: int) -> None:
+    if -(-(length - 1) // 8) < world_size:
+        pytest.skip("fewer windows than processes")
+    seen = []
+    for rank in range(world_size):
+        loader = WindowLoader(text_of(length), 8, 3, rank=rank, world_size=world_size)
+        for inputs, targets in loader:
+            counted = targets != IGNORED
+            assert torch.equal((inputs + 1)[counted], targets[counted])
+            seen += targets[counted].tolist()
+    assert sorted(seen) == list(range(1, length))
+
+
+def test_training_sees_each_token_once_before_it_cuts_anew() -> None:
+    # 12 windows fit behind any offset; 3 batches of 4 are exactly one pass.
+    loader = WindowLoader(text_of(8 * 13), context=8, batch_size=4, batches=3)
+    tokens = torch.cat([targets.flatten() for _, targets in loader])
+    assert len(tokens.unique()) == len(tokens) == 96
+
+
+def test_two_processes_share_what_one_would_see() -> None:
+    alone = WindowLoader(text_of(500), 8, 6, batches=4, seed=3)
+    halves = [WindowLoader(text_of(500), 8, 3, 4, 3, rank, 2) for rank in (0, 1)]
+    for (whole, _), (first, _), (second, _) in zip(alone, *halves, strict=True):
+        assert torch.equal(whole[0::2], first)
+        assert torch.equal(whole[1::2], second)
+
+
+def test_a_stopped_epoch_goes_on_where_it_stood() -> None:
+    def make() -> WindowLoader:
+        return WindowLoader(text_of(500), 8, 4, batches=6, seed=1)
+
+    whole = make()
+    expected = [inputs for _ in range(2) for inputs, _ in whole]
+    stopped, found = make(), []
+    for number, (inputs, _) in enumerate(stopped):
+        found.append(inputs)
+        if number == 2:
+            break
+    resumed = make()
+    resumed.load_state_dict(stopped.state_dict())
+    found += [inputs for _ in range(2) for inputs, _ in resumed]
+    assert torch.equal(torch.stack(found), torch.stack(expected))
+
+
+def test_characters_there_and_back() -> None:
+    text = 'Grüße, 世界 🙂\n\t"x"'
+    tokenizer = CharTokenizer(text)
+    reader = Tokenizer(tokenizer.to_json())
+    assert reader.vocab_size == tokenizer.vocab_size == len(set(text))
+    assert tokenizer.encode(text).tolist() == reader.encode(text)
+    assert reader.decode(reader.encode(text)) == text
+
+
+def test_transformers_reads_a_character_tokenizer() -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    text = "a cat\nand Ünïcode 🙂"
+    mine = CharTokenizer(text)
+    theirs = tokenizers.Tokenizer.from_str(mine.to_json())
+    assert theirs.encode(text).ids == mine.encode(text).tolist()
+    assert theirs.decode(theirs.encode(text).ids) == text
+
+
+def test_unknown_characters_are_listed() -> None:
+    with pytest.raises(ValueError, match="lacks 2 characters of the text: 'X' 'é'"):
+        CharTokenizer("abc").encode("aXbéc")
+
+
+def test_byte_pairs_are_learnt_and_read() -> None:
+    pytest.importorskip("tokenizers")
+    bpe = BPETokenizer.fit(cats_and_dogs(), 300)
+    text = "the cat sat on the mat. Unseen: é"
+    reader = Tokenizer(bpe.to_json())
+    assert reader.decode(bpe.encode(text).tolist()) == text
+    assert reader.encode(text) == bpe.encode(text).tolist()
+    assert len(bpe.encode("the cat sat on the mat.")) < 12
+    assert reader.end is not None
+
+
+@pytest.mark.skipif(not GPT2_FILES.is_dir(), reason=f"{GPT2_FILES} is not there")
+def test_gpt2s_own_files() -> None:
+    pytest.importorskip("tokenizers")
+    bpe = BPETokenizer.from_files(GPT2_FILES)
+    assert bpe.vocab_size == 50257
+    assert bpe.encode("Hello world").tolist() == [15496, 995]
+    assert Tokenizer(bpe.to_json()).end == 50256
+
+
+def test_text_is_cut_by_position_and_tokenised_alike(workplace: Path) -> None:
+    (workplace / "own").mkdir()
+    (workplace / "own" / "a.txt").write_text("abcd" * 20)
+    (workplace / "own" / "b.txt").write_text("wxyz" * 10)
+    data = CharTextDataModule(source="own", context=4, val_fraction=0.25)
+    data.setup("fit")
+    assert data.tokenizer is not None
+    read = Tokenizer(data.tokenizer.to_json()).decode
+    assert read(data._splits["train"].tolist()) == "abcd" * 20 + "\n" + "wxyz" * 2 + "w"
+    assert read(data._splits["val"].tolist()) == "xyz" + "wxyz" * 7
+
+
+def test_bpe_does_not_learn_from_the_validation_text(workplace: Path) -> None:
+    pytest.importorskip("tokenizers")
+    Path("own.txt").write_text("the cat " * 90 + "zebra " * 15)
+    data = CharTextDataModule(source="own.txt", context=4, tokenizer="bpe", bpe_vocab_size=300)
+    data.setup("fit")
+    assert data.tokenizer is not None
+    assert len(data.tokenizer.encode(" zebra")) > 1
+    assert data.chars_per_token > 1
+
+
+def test_resuming_with_another_text_is_refused(workplace: Path) -> None:
+    Path("own.txt").write_text("a different text " * 50)
+    before = CharTextDataModule()
+    before.setup("fit")
+    after = CharTextDataModule(source="own.txt")
+    after.setup("fit")
+    with pytest.raises(ValueError, match="trained with another tokenizer"):
+        after.load_state_dict(before.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        (b"abc", {}, "part of own.txt has 2 tokens, a window needs 33"),
+        (b"good\xff\xfebad" * 50, {}, r"own.txt is not UTF-8 \(byte 4 is 0xff\)"),
+        (b"text " * 50, {"source": "nowhere.txt"}, "nowhere.txt does not exist"),
+        (b"text " * 50, {"tokenizer": "nofolder"}, "vocab.json is missing"),
+    ],
+)
+def test_bad_texts(workplace: Path, content: bytes, arguments: dict, message: str) -> None:
+    Path("own.txt").write_bytes(content)
+    data = CharTextDataModule(**({"source": "own.txt"} | arguments))
+    with pytest.raises(ValueError, match=message):
+        data.setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"context": 0}, "context must be at least 1"),
+        ({"batches": 0}, "batches must be at least 1"),
+        ({"val_fraction": 1.0}, "val_fraction must be"),
+    ],
+)
+def test_bad_arguments(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CharTextDataModule(**arguments)
+
+
+def test_a_damaged_shakespeare_is_refused(workplace: Path) -> None:
+    path = workplace / "data" / "tinyshakespeare" / "input.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("To be, or not to be")
+    data = CharTextDataModule(source="tiny_shakespeare")
+    data.prepare_data()
+    with pytest.raises(ValueError, match="is not Tiny Shakespeare"):
+        data.setup("fit")
+
+
+def test_no_network_names_the_ways_without(workplace: Path, monkeypatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    data = CharTextDataModule(source="tiny_shakespeare")
+    with pytest.raises(ValueError, match=r"no route to host.*cats_and_dogs"):
+        data.prepare_data()

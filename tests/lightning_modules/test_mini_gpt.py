@@ -1,0 +1,145 @@
+import math
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import torch.nn.functional as F
+
+from callbacks import AttentionMaps, ExportText, TextSamples
+from datamodules import CharTextDataModule
+from lightning_modules import MiniGPT
+
+
+def trainer(**kwargs) -> pl.Trainer:
+    settings = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return pl.Trainer(**(settings | kwargs))
+
+
+def test_the_courses_size_comes_with_the_data() -> None:
+    model = MiniGPT()
+    trainer(fast_dev_run=True).fit(model, datamodule=CharTextDataModule())
+    assert sum(p.numel() for p in model.parameters()) == 25_103
+    assert model.hparams.vocab_size == 15
+
+
+def test_overfits_one_batch() -> None:
+    model, data = MiniGPT(vocab_size=15, lr=1e-2), CharTextDataModule(batch_size=2)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    optimizer = model.configure_optimizers()
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = model._step(batch)
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+
+
+def test_validation_is_the_mean_over_every_token_of_the_text() -> None:
+    model, data = MiniGPT(vocab_size=15), CharTextDataModule(eval_batch_size=7)
+    found = trainer().validate(model, datamodule=data, verbose=False)[0]
+    data.setup("validate")
+    tokens = data._splits["val"].long()
+    losses = []
+    with torch.no_grad():
+        for start in range(0, len(tokens) - 1, 32):
+            # The last window is moved back, so that it has a whole context.
+            begin = min(start, len(tokens) - 33)
+            logits = model(tokens[None, begin : begin + 32])[0]
+            each = F.cross_entropy(logits, tokens[begin + 1 : begin + 33], reduction="none")
+            losses += each[start - begin :].tolist()
+    assert len(losses) == len(tokens) - 1
+    mean = sum(losses) / len(losses)
+    assert found["val/loss"] == pytest.approx(mean, rel=1e-5)
+    assert found["val/perplexity"] == pytest.approx(math.exp(mean), rel=1e-5)
+    assert found["val/bits_per_char"] == pytest.approx(mean / math.log(2), rel=1e-5)
+
+
+def test_only_matrices_decay() -> None:
+    model = MiniGPT(vocab_size=15, weight_decay=0.1, pre_norm=True, tied=True)
+    decayed, plain = model.configure_optimizers().param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
+    assert all(p.dim() == 2 for p in decayed["params"])
+    assert all(p.dim() == 1 for p in plain["params"])
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))
+
+
+def test_a_resumed_run_ends_with_the_same_weights(workplace: Path) -> None:
+    def fit(**kwargs) -> MiniGPT:
+        pl.seed_everything(0, verbose=False)
+        model = MiniGPT(width=16)
+        # In the middle of an epoch of six batches.
+        keep = pl.callbacks.ModelCheckpoint("kept", "{step}", every_n_train_steps=4, save_top_k=-1)
+        run = trainer(max_epochs=2, enable_checkpointing=True, callbacks=[keep])
+        run.fit(model, datamodule=CharTextDataModule(batches=6), **kwargs)
+        return model
+
+    whole = fit()
+    resumed = fit(ckpt_path="kept/step=4.ckpt", weights_only=True)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_a_checkpoint_loads_without_the_data(workplace: Path) -> None:
+    model = MiniGPT(width=16)
+    run = trainer(max_steps=1)
+    run.fit(model, datamodule=CharTextDataModule())
+    run.save_checkpoint("some.ckpt")
+    loaded = MiniGPT.load_from_checkpoint("some.ckpt", weights_only=True)
+    ids = torch.zeros(1, 32, dtype=torch.long)
+    assert torch.equal(loaded(ids), model(ids))
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        ({"vocab_size": 10}, {}, "has 15 different tokens, the model 10"),
+        ({"context": 16}, {}, "windows have 32 tokens, the model sees at most 16"),
+    ],
+)
+def test_a_model_too_small_for_the_data_is_refused(model: dict, data: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        trainer(fast_dev_run=True).fit(MiniGPT(**model), datamodule=CharTextDataModule(**data))
+
+
+def test_samples_and_maps_leave_the_training_as_it_is(workplace: Path) -> None:
+    def fit(callbacks: list[pl.Callback], name: str) -> tuple[MiniGPT, Path]:
+        pl.seed_everything(0, verbose=False)
+        model = MiniGPT(width=16, dropout=0.1)
+        logger = pl.loggers.TensorBoardLogger("logs", name)
+        run = trainer(max_epochs=2, logger=logger, callbacks=callbacks, num_sanity_val_steps=0)
+        run.fit(model, datamodule=CharTextDataModule(batches=4))
+        logger.finalize("success")
+        return model, Path(logger.log_dir)
+
+    plain, _ = fit([], "plain")
+    model, folder = fit([TextSamples(every_n_steps=3, max_new_tokens=12), AttentionMaps()], "with")
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+    assert (folder / "attention.png").stat().st_size > 10_000
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder)).Reload()
+    texts = events.Tensors("samples/the cat/text_summary")
+    assert [event.step for event in texts] == [3, 6]
+    assert texts[0].tensor_proto.string_val[0].decode().startswith("    the cat")
+    assert [event.step for event in events.Images("attention")] == [4, 8, 8]
+
+
+def test_a_prompt_outside_the_vocabulary_stops_before_training() -> None:
+    run = trainer(max_steps=1, callbacks=[TextSamples(prompts=("Zebra",))])
+    with pytest.raises(ValueError, match="lacks 'Z' 'b'"):
+        run.fit(MiniGPT(), datamodule=CharTextDataModule())
+
+
+def test_the_exports_name_their_formats() -> None:
+    with pytest.raises(ValueError, match="no format torchscript; it has safetensors"):
+        ExportText("x", ("torchscript",))
