@@ -9,6 +9,8 @@ BENCHMARKS = {
     "startup": ("scripts.bench_startup", "from Enter to the first training step"),
     "train": ("scripts.bench_train", "one config against the course's loop and plain Lightning"),
     "infer": ("scripts.bench_infer", "every exported file of a model against the eager net"),
+    "generate": ("scripts.bench_generate", "tokens a second of the sampler and the course's loop"),
+    "text": ("scripts.bench_text", "the Shakespeare model over seeds, and its artifacts"),
 }
 
 
