@@ -69,17 +69,24 @@ class ChunkLoader:
 class GraphSteps:
     """What both strategies share: chunks in, optimiser steps out."""
 
-    steps_per_replay: int
-    warmup_steps: int
-    without_gpu: str
     lightning_module: Any
     root_device: torch.device
 
-    def _check_arguments(self) -> None:
-        if self.steps_per_replay < 1 or self.warmup_steps < 1:
+    def __init__(
+        self,
+        steps_per_replay: int = 10,
+        warmup_steps: int = 2,
+        without_gpu: str = "error",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if steps_per_replay < 1 or warmup_steps < 1:
             raise ValueError("steps_per_replay and warmup_steps must be at least 1")
-        if self.without_gpu not in ("error", "auto"):
-            raise ValueError(f"without_gpu must be error or auto, got {self.without_gpu!r}")
+        if without_gpu not in ("error", "auto"):
+            raise ValueError(f"without_gpu must be error or auto, got {without_gpu!r}")
+        self.steps_per_replay = steps_per_replay
+        self.warmup_steps = warmup_steps
+        self.without_gpu = without_gpu
         self._stepper: Stepper | None = None
         self._loader: RowLoader | None = None
         self._extra_steps = 0
@@ -183,19 +190,6 @@ class CUDAGraphStrategy(GraphSteps, SingleDeviceStrategy):
 
     strategy_name = "cuda_graph"
 
-    def __init__(
-        self,
-        steps_per_replay: int = 10,
-        warmup_steps: int = 2,
-        without_gpu: str = "error",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.steps_per_replay = steps_per_replay
-        self.warmup_steps = warmup_steps
-        self.without_gpu = without_gpu
-        self._check_arguments()
-
     @property
     def parallel_devices(self) -> list[torch.device]:
         return []
@@ -219,19 +213,6 @@ class CUDAGraphDDPStrategy(GraphSteps, DDPStrategy):
     """
 
     strategy_name = "cuda_graph_ddp"
-
-    def __init__(
-        self,
-        steps_per_replay: int = 10,
-        warmup_steps: int = 2,
-        without_gpu: str = "error",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.steps_per_replay = steps_per_replay
-        self.warmup_steps = warmup_steps
-        self.without_gpu = without_gpu
-        self._check_arguments()
 
     def configure_ddp(self) -> None:
         """No wrapper: its hooks are not for a graph. All begin with the first one's weights."""
