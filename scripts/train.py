@@ -28,10 +28,10 @@ class SaveFitConfig(SaveConfigCallback):
         self._text = parser.dump(config, skip_none=False)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage != "fit" or not trainer.loggers or trainer.log_dir is None:
+        if stage != "fit" or not trainer.loggers:
             return
+        folder = Path(trainer.log_dir or ".")  # asked by every process: it is broadcast
         if trainer.is_global_zero:
-            folder = Path(trainer.log_dir)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / self.config_filename).write_text(self._text)
 
@@ -130,9 +130,10 @@ class TrainCLI(LightningCLI):
 
     def after_predict(self) -> None:
         """Keeps what ``predict_step`` gave, batch by batch, beside the run's checkpoints."""
-        if self.trainer.log_dir is None or not self.trainer.is_global_zero:
+        folder = self.trainer.log_dir  # asked by every process: it is broadcast
+        if folder is None or not self.trainer.is_global_zero:
             return
-        path = Path(self.trainer.log_dir) / "predictions.pt"
+        path = Path(folder) / "predictions.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(self.trainer.predict_loop.predictions, path)
         print(f"predictions are in {path}; torch.load gives a list with one item a batch")

@@ -31,6 +31,11 @@ class ChunkLoader:
     def __len__(self) -> int:
         return len(self.loader)
 
+    @property
+    def batch_sampler(self) -> Any:
+        """Where Lightning looks for ``set_epoch``."""
+        return getattr(self.loader, "batch_sampler", None)
+
     def __iter__(self) -> Iterator[Chunk]:
         for rows in self.loader.chunks(self._room):
             self._count(len(rows) - 1)

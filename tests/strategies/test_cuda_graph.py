@@ -1,5 +1,6 @@
 """Several optimiser steps an iteration must be the same steps; on a GPU, as a graph too."""
 
+from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -124,29 +125,22 @@ def test_checkpoints_are_interchangeable(
 
 
 @pytest.mark.parametrize("device", ON)
-def test_resumes_exactly(device: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("every", "stop"), [(48, 64), (0, 45)], ids=["mid-epoch", "epoch-end"])
+def test_resumes_exactly(device: str, every: int, stop: int, tmp_path: Path) -> None:
     def parts() -> list[pl.Callback]:
-        return [BestAndLast(every_n_steps=48), OneCycle(max_lr=0.003), RNGState()]
+        return [BestAndLast(every_n_steps=every), OneCycle(max_lr=0.003), RNGState()]
 
     class Stop(pl.Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-            if trainer.global_step >= 64:
+            if trainer.global_step >= stop:
                 raise KeyboardInterrupt
 
+    run = partial(fit, device, "cuda_graph_auto", module=Drops, max_epochs=3)
     with pytest.raises(SystemExit):
-        fit(device, "cuda_graph_auto", *parts(), Stop(), module=Drops, default_root_dir=tmp_path)
+        run(*parts(), Stop(), default_root_dir=tmp_path)
     last = tmp_path / "checkpoints" / "last.ckpt"
-    resumed = fit(
-        device,
-        "cuda_graph_auto",
-        *parts(),
-        module=Drops,
-        default_root_dir=tmp_path,
-        ckpt_path=last,
-    )[1]
-    whole = fit(
-        device, "cuda_graph_auto", *parts(), module=Drops, default_root_dir=tmp_path / "whole"
-    )[1]
+    _, resumed = run(*parts(), default_root_dir=tmp_path, ckpt_path=last)
+    _, whole = run(*parts(), default_root_dir=tmp_path / "whole")
     same(whole, resumed)
 
 
