@@ -197,10 +197,10 @@ def test_checkpoints_that_cannot_be_used(gpu_learning, workplace: Path) -> None:
 def test_the_checkpoints_hyperparameters_win_and_it_says_so(gpu_learning) -> None:
     gpu_learning(*DIGITS, "--trainer.max_epochs=1")
     code, _, err = gpu_learning(
-        *DIGITS, "--trainer.max_epochs=2", "--ckpt_path=last", "--model.init_args.lr=0.5"
+        *DIGITS, "--trainer.max_epochs=1", "--ckpt_path=last", "--model.init_args.lr=0.5"
     )
-    assert code == 0
-    assert "lr=0.001 comes from the checkpoint; the 0.5 asked for is not used" in err
+    assert code == 0, err
+    assert "lr=0.005 comes from the checkpoint; the 0.5 asked for is not used" in err
 
 
 def test_nan_loss_stops_the_command(gpu_learning, workplace: Path) -> None:
