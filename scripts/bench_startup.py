@@ -11,23 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-IMPORT = "import lightning.pytorch"
-FIRST_STEP = """
-import sys, time
 import lightning.pytorch as pl
-from scripts.train import main
+
+IMPORT = "import lightning.pytorch"
+
 
 class FirstStep(pl.Callback):
-    def on_train_batch_end(self, trainer, *args):
+    """Prints when the first optimiser step of a run is done."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == 1:
             print("first step", time.time(), flush=True)
-
-trainer_init = pl.Trainer.__init__
-def with_mark(self, *args, callbacks=None, **kwargs):
-    trainer_init(self, *args, callbacks=[*(callbacks or []), FirstStep()], **kwargs)
-pl.Trainer.__init__ = with_mark
-main(sys.argv[1:])
-"""
 
 
 def bare_import() -> float:
@@ -42,8 +36,9 @@ def first_step(options: Sequence[str]) -> float:
         began = time.time()
         command = ["fit", *options, "--trainer.max_steps=1", "--trainer.default_root_dir", folder]
         command += ["--trainer.logger.init_args.save_dir", folder]
+        command += ["--trainer.callbacks+=scripts.bench_startup.FirstStep"]
         result = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", FIRST_STEP, *command],
+            [sys.executable, "-m", "scripts.cli", *command],
             capture_output=True,
             text=True,
         )
