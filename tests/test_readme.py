@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from scripts.cli import COMMANDS
 from tests.conftest import ROOT
@@ -23,7 +25,13 @@ OURS = [line for line in LINES if line.startswith("gpu-learning")]
 SHORT = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=3", "--trainer.accelerator=cpu")
 
 
-@pytest.mark.parametrize("line", [line for line in OURS if "lessons" not in line])
+# The block that goes from a run to an artifact and on is run as a whole.
+CHAIN = OURS[next(i for i, line in enumerate(OURS) if " export " in line) :]
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in OURS if "lessons" not in line and line not in CHAIN]
+)
 def test_command_runs(line: str, gpu_learning, small_mnist: Path) -> None:
     arguments = shlex.split(line)[1:]
     config = next((arguments[i + 1] for i, a in enumerate(arguments) if a == "-c"), None)
@@ -35,6 +43,22 @@ def test_command_runs(line: str, gpu_learning, small_mnist: Path) -> None:
         arguments.append("--data.init_args.val_size=100")
     code, _, err = gpu_learning(*arguments)
     assert code == 0, err
+
+
+@pytest.mark.slow
+def test_artifacts_are_made_and_used(gpu_learning, workplace: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra export")
+    pytest.importorskip("tokenizers", reason="needs the extra llm")
+    images = load_digits().images
+    Image.fromarray((images[7] * 15.9).astype("uint8")).save(workplace / "seven.png")
+    gpu_learning("fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=3")
+    for line in CHAIN:
+        arguments = shlex.split(line)[1:]
+        code, out, err = gpu_learning(
+            *arguments,
+        )
+        assert code == 0, err
+    assert "the cat" in out
 
 
 def test_lessons_are_named_as_they_are(gpu_learning) -> None:
