@@ -85,8 +85,8 @@ class GraphSteps:
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if steps_per_replay < 1 or warmup_steps < 1:
-            raise ValueError("steps_per_replay and warmup_steps must be at least 1")
+        if steps_per_replay < 0 or warmup_steps < 1:
+            raise ValueError("steps_per_replay must be 0 or more, warmup_steps at least 1")
         if without_gpu not in ("error", "auto"):
             raise ValueError(f"without_gpu must be error or auto, got {without_gpu!r}")
         self.steps_per_replay = steps_per_replay
@@ -97,7 +97,8 @@ class GraphSteps:
         self._extra_steps = 0
 
     def _check_device(self, device: torch.device) -> None:
-        if device.type != "cuda" and self.without_gpu == "error":
+        captures = self.steps_per_replay > 0
+        if captures and device.type != "cuda" and self.without_gpu == "error":
             raise ValueError(
                 f"strategy cuda_graph needs a CUDA GPU and this run is on the {device.type}; take "
                 "it out, or write cuda_graph_auto, which takes the steps one by one there"
@@ -181,6 +182,7 @@ class CUDAGraphStrategy(GraphSteps, SingleDeviceStrategy):
 
     Args:
         steps_per_replay: optimiser steps in one graph. More saves launches and costs capture time.
+            With 0 nothing is captured: the steps are taken eagerly, on any device.
         warmup_steps: steps that are taken eagerly before the capture; they train like all others.
         without_gpu: ``error`` refuses to run on a CPU; ``auto`` takes the steps eagerly there.
 
@@ -203,7 +205,9 @@ class CUDAGraphStrategy(GraphSteps, SingleDeviceStrategy):
     def parallel_devices(self, devices: list[torch.device]) -> None:
         """Takes the device that ``accelerator`` and ``devices`` of the Trainer chose."""
         if len(devices) > 1:
-            raise ValueError("strategy cuda_graph is for one device; use cuda_graph_ddp")
+            raise ValueError(
+                f"strategy {self.strategy_name} is for one device; take --trainer.strategy ddp"
+            )
         self._check_device(devices[0])
         self._root_device = devices[0]
 
@@ -234,16 +238,21 @@ def _learning_rates(trainer: pl.Trainer, steps: int) -> list[list[float]]:
 
 
 def register() -> None:
-    """Makes the strategies known to ``Trainer(strategy=NAME)`` and to the command line."""
-    for name, strategy in (
-        ("cuda_graph", CUDAGraphStrategy),
-        ("cuda_graph_ddp", CUDAGraphDDPStrategy),
+    """Makes the strategies known to ``Trainer(strategy=NAME)`` and to the command line.
+
+    ``cuda_graph`` and ``cuda_graph_ddp`` insist on a GPU, with ``_auto`` behind the name they take
+    the steps eagerly where there is none, and ``multi_step`` takes them eagerly everywhere.
+    """
+    one, several = CUDAGraphStrategy, CUDAGraphDDPStrategy
+    for name, strategy, arguments in (
+        ("cuda_graph", one, {}),
+        ("cuda_graph_auto", one, {"without_gpu": "auto"}),
+        ("cuda_graph_ddp", several, {}),
+        ("cuda_graph_ddp_auto", several, {"without_gpu": "auto"}),
+        ("multi_step", one, {"steps_per_replay": 0}),
     ):
-        for suffix, without_gpu in (("", "error"), ("_auto", "auto")):
-            if f"{name}{suffix}" not in StrategyRegistry:
-                StrategyRegistry.register(
-                    f"{name}{suffix}", strategy, strategy.__doc__, without_gpu=without_gpu
-                )
+        if name not in StrategyRegistry:
+            StrategyRegistry.register(name, strategy, strategy.__doc__, **arguments)
 
 
 register()

@@ -221,7 +221,7 @@ def test_refused_on_the_cpu() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"steps_per_replay": 0}, "at least 1"),
+        ({"steps_per_replay": -1}, "0 or more"),
         ({"warmup_steps": 0}, "at least 1"),
         ({"without_gpu": "maybe"}, "error or auto"),
     ],
