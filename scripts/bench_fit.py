@@ -4,8 +4,10 @@ import argparse
 import json
 import logging
 import statistics
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -71,7 +73,8 @@ def main(argv: Sequence[str]) -> int:
     quiet()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    rows = measure(options, range(arguments.seeds))
+    with redirect_stdout(sys.stderr):  # what the runs say is not the report
+        rows = measure(options, range(arguments.seeds))
     report = summary(rows)
     if arguments.json:
         print(json.dumps({"summary": report, "runs": rows}, indent=2))

@@ -5,9 +5,10 @@ import copy
 import json
 import logging
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import lightning.pytorch as pl
@@ -159,7 +160,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments, options = parser.parse_known_args(argv[1:])
     quiet()
-    with _silent():
+    with _silent(), redirect_stdout(sys.stderr):  # what the runs say is not the report
         runs = arms([*options, "--trainer.enable_model_summary=false"], arguments.steps)
         seconds: dict[str, list[float]] = {name: [] for name in runs}
         # In turn, so that a machine whose speed drifts slows all of them alike.

@@ -8,10 +8,22 @@ def test_bench_train_measures_every_arm(gpu_learning, small_mnist: Path) -> None
         *("--steps", "4", "--repeats", "2", "--json", "--trainer.accelerator=cpu"),
     )
     assert code == 0, err
-    report = json.loads(out[out.index("{") :])
+    report = json.loads(out)
     assert report["course"]["ratio"] == 1
     assert set(report) == {"course", "lightning", "ours", "ours, logger and bar off"}
     assert all(row["min"] <= row["median"] <= row["max"] for row in report.values())
+
+
+def test_bench_fit_counts_its_runs(gpu_learning) -> None:
+    code, out, err = gpu_learning(
+        *("bench", "fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=1"),
+        *("--seeds", "2", "--json", "--trainer.accelerator=cpu"),
+    )
+    assert code == 0, err
+    report = json.loads(out)
+    accuracies = [run["test/acc"] for run in report["runs"]]
+    assert [run["seed"] for run in report["runs"]] == [0, 1]
+    assert report["summary"]["test accuracy, mean"] == sum(accuracies) / 2
 
 
 def test_bench_train_needs_mnist(gpu_learning) -> None:
