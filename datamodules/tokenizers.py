@@ -135,6 +135,6 @@ def _library() -> Any:
         import tokenizers
     except ModuleNotFoundError as error:
         raise ValueError(
-            "byte-pair encoding needs the package tokenizers: pip install 'gpu-learning[llm]'"
+            "byte-pair encoding needs the package tokenizers: make setup EXTRAS=dev,llm"
         ) from error
     return tokenizers

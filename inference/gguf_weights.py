@@ -39,7 +39,7 @@ def read_gguf(
         from gguf import GGUFReader, dequantize
     except ModuleNotFoundError as error:
         raise ValueError(
-            "GGUF files are read by the package gguf: pip install 'gpu-learning[llm]'"
+            "GGUF files are read by the package gguf: make setup EXTRAS=dev,llm"
         ) from error
     file.read()  # for its checksum
     reader = GGUFReader(file.path)

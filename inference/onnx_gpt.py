@@ -32,7 +32,7 @@ class OnnxGPT:
             import onnxruntime
         except ModuleNotFoundError as error:
             raise ValueError(
-                "onnx files are run by onnxruntime: pip install 'gpu-learning[export]'"
+                "onnx files are run by onnxruntime: make setup EXTRAS=dev,export"
             ) from error
         options = onnxruntime.SessionOptions()
         if threads:

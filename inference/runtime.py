@@ -57,7 +57,7 @@ class OnnxRuntime(Runtime):
             import onnxruntime
         except ImportError as error:
             raise ValueError(
-                f"{file.format} needs onnxruntime: pip install 'gpu-learning[export]'"
+                f"{file.format} needs onnxruntime: make setup EXTRAS=dev,export"
             ) from error
         provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
         # Without this check onnxruntime would run on the CPU and print a warning.

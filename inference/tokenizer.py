@@ -39,7 +39,7 @@ class Tokenizer:
             from tokenizers import Tokenizer as HFTokenizer
         except ModuleNotFoundError as error:
             raise ValueError(
-                f"a {kind} tokenizer needs the package tokenizers: pip install 'gpu-learning[llm]'"
+                f"a {kind} tokenizer needs the package tokenizers: make setup EXTRAS=dev,llm"
             ) from error
         self._bpe = HFTokenizer.from_str(source)
         self.end = self._bpe.token_to_id(END_OF_TEXT)

@@ -47,6 +47,7 @@ class ImageClassifier(pl.LightningModule):
             on_step=training,
             on_epoch=not training,
             sync_dist=not training,
+            prog_bar=True,
             batch_size=len(labels),
         )
         return loss, logits
@@ -57,7 +58,7 @@ class ImageClassifier(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         _, logits = self._step(batch, "val")
         self.val_acc(logits, batch[1])
-        self.log("val/acc", self.val_acc)
+        self.log("val/acc", self.val_acc, prog_bar=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Probabilities (B, num_classes), for callbacks that draw them."""

@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return importlib.import_module(COMMANDS[name][0]).main(arguments)
     except KeyboardInterrupt:
-        print("gpu-learning: interrupted", file=sys.stderr)
+        print("gpu-learning: interrupted; a fit goes on with --ckpt_path last", file=sys.stderr)
         return 130
     except Exception as error:
         if os.environ.get(DEBUG) or not isinstance(error, _expected_errors()):

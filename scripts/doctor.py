@@ -149,7 +149,7 @@ def check_extra(name: str, packages: Sequence[str]) -> Finding:
             f"extra {name}",
             NOTE,
             f"not installed: {', '.join(missing)}",
-            f"make setup EXTRAS=dev,{name}",
+            "make setup" if name == "dev" else f"make setup EXTRAS=dev,{name}",
         )
     return Finding(f"extra {name}", OK, ", ".join(f"{p} {installed(p)}" for p in packages))
 

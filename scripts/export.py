@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from callbacks.exporting import DEFAULT, FORMATS, export, find_checkpoint, read_source
+from callbacks.exporting.export import check_name
 from callbacks.text_exporting import (
     TEXT_DEFAULT,
     TEXT_FORMATS,
@@ -37,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv[1:])
     checkpoint = find_checkpoint(arguments.source)
     name = arguments.name or _experiment(checkpoint)
+    check_name(name)
     is_text = is_text_checkpoint(checkpoint)
     default = ",".join(TEXT_DEFAULT if is_text else DEFAULT)
     asked = default if arguments.format is None else arguments.format

@@ -14,6 +14,7 @@ _FRAME = (
     "Does not validate",
     "Errors",
     "Expected a <class 'NoneType'>",
+    "Expected a <class 'str'>",
     "Given value",
     "Parser key",
     "Problem with",

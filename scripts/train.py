@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 import strategies  # noqa: F401  registers cuda_graph
 from callbacks import PlainProgress
-from scripts.parser import OneSentenceParser
+from scripts.parser import OneSentenceParser, explain
 
 BASE_CONFIG = Path(__file__).parents[1] / "configs" / "trainer.yaml"
 
@@ -83,7 +84,7 @@ class TrainCLI(LightningCLI):
         if path in ("last", "best"):
             path = _newest_checkpoint(_run_folder(config), path)
             config["ckpt_path"] = str(path)
-        _check_checkpoint(Path(path), config.model.class_path)
+        _check_checkpoint(Path(path), config.model.class_path, resumes=self._name == "fit")
         before = dict(config.model.get("init_args") or {})
         super()._parse_ckpt_path()
         after = self.config[self._name].model.get("init_args") or {}
@@ -113,11 +114,25 @@ class TrainCLI(LightningCLI):
                 "--optimizer torch.optim.Adam"
             )
         trainer = config.trainer
+        for name in ("log_every_n_steps", "accumulate_grad_batches"):
+            if (trainer.get(name) or 1) < 1 or trainer.get(name) == 0:
+                raise ValueError(f"--trainer.{name} must be at least 1, got {trainer.get(name)}")
+        callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else []
+        paths = [callback.get("class_path") for callback in callbacks]
+        if twice := {path for path in paths if path and paths.count(path) > 1}:
+            raise ValueError(f"{', '.join(sorted(twice))} is in the callbacks twice; take one out")
         if trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
             raise ValueError(
                 f"accelerator={trainer.accelerator} needs a CUDA GPU and torch sees none; "
                 "gpu-learning doctor says why, --trainer.accelerator cpu trains without"
             )
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            # jsonargparse wraps what a constructor says in a report of many lines.
+            raise ValueError(explain(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         trainer = self.config_init[self._name].trainer
@@ -126,7 +141,10 @@ class TrainCLI(LightningCLI):
         if trainer.enable_progress_bar is not False and not has_bar:
             bar = RichProgressBar(refresh_rate=10) if sys.stdout.isatty() else PlainProgress()
             trainer.callbacks = [*callbacks, bar]
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (TypeError, ModuleNotFoundError) as error:
+            raise ValueError(f"the trainer cannot be built so: {error}") from error
 
     def after_predict(self) -> None:
         """Keeps what ``predict_step`` gave, batch by batch, beside the run's checkpoints."""
@@ -143,6 +161,11 @@ class TrainCLI(LightningCLI):
             return
         try:
             super()._run_subcommand(subcommand)
+        except SystemExit:
+            # So ends Lightning a fit that Ctrl-C stopped.
+            if self.trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise
@@ -166,27 +189,33 @@ def _run_folder(config: Any) -> Path:
 def _newest_checkpoint(folder: Path, name: str) -> Path:
     found = sorted(folder.glob(f"*/checkpoints/{name}.ckpt"), key=lambda p: p.stat().st_mtime)
     if not found:
-        raise ValueError(
-            f"there is no {name}.ckpt under {folder}; train first (gpu-learning fit), or leave "
-            "--ckpt_path out to start anew"
-        )
+        raise ValueError(f"there is no {name}.ckpt under {folder}; train first: gpu-learning fit")
     return found[-1]
 
 
-def _check_checkpoint(path: Path, class_path: str) -> None:
-    if path.is_dir():  # sharded, as FSDP writes them
+def _check_checkpoint(path: Path, class_path: str, resumes: bool) -> None:
+    if path.is_dir() and (path / ".metadata").is_file():  # sharded, as FSDP writes them
         return
     if not path.is_file():
-        raise ValueError(f"the checkpoint {path} does not exist")
+        raise ValueError(f"the checkpoint {path} does not exist, or is no file")
     try:
+        # torch does not look at the checksums that a checkpoint's zip has.
+        if (broken := zipfile.ZipFile(path).testzip()) is not None:
+            raise ValueError(f"{broken} is not what was written")
         checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-        made_by = checkpoint["hyper_parameters"].get("_class_path", class_path)
+        made_by = str(checkpoint["hyper_parameters"].get("_class_path", class_path))
+        for key in ("pytorch-lightning_version", "state_dict"):
+            checkpoint[key]
     except Exception as error:
         raise ValueError(
             f"{path} cannot be read as a checkpoint of this project "
             f"({type(error).__name__}); it is damaged or something else. "
             "Take another one, or train anew"
         ) from error
+    if resumes and "optimizer_states" not in checkpoint:
+        raise ValueError(
+            f"{path} holds weights alone, and a run cannot go on without its optimiser"
+        )
     if made_by.rsplit(".", 1)[-1] != class_path.rsplit(".", 1)[-1]:
         raise ValueError(
             f"{path} is a checkpoint of {made_by}, this configuration builds {class_path}; use the "
@@ -206,7 +235,12 @@ def quiet() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: not record.getMessage().startswith(("💡 Tip", "TPU available"))
     )
+    logging.getLogger("lightning.pytorch.trainer.connectors.checkpoint_connector").addFilter(
+        lambda record: not record.getMessage().startswith("`weights_only` was not set")
+    )
     for message in (
+        # An epoch shorter than the log interval shows its figures all the same.
+        r"The number of training batches .* is smaller than the logging interval",
         # TensorBoard's graph page is made by torch.jit.trace; there is no other way yet.
         r"`torch\.jit\.trace(_method)?` is deprecated",
         # val_size: 0 asks for no validation.

@@ -75,6 +75,7 @@ class GraphSteps:
     """What both strategies share: chunks in, optimiser steps out."""
 
     lightning_module: Any
+    strategy_name: str
     root_device: torch.device
 
     def __init__(
@@ -161,6 +162,18 @@ class GraphSteps:
                 "strategy cuda_graph takes several steps between two looks at a scheduler of "
                 "configure_optimizers; use a callback such as callbacks.OneCycle instead"
             )
+        validate, accumulate = trainer.val_check_batch, trainer.accumulate_grad_batches
+        if (
+            validate is not None
+            and math.isfinite(validate)
+            and (validate < trainer.fit_loop.max_batches and validate % accumulate)
+        ):
+            raise ValueError(
+                f"strategy {self.strategy_name} cannot validate within an optimiser step: make "
+                "--trainer.val_check_interval a multiple of --trainer.accumulate_grad_batches"
+            )
+        if isinstance(trainer.optimizers[0], torch.optim.LBFGS):
+            raise ValueError("LBFGS calls its steps itself; take another strategy or optimiser")
         if getattr(trainer.precision_plugin, "scaler", None) is not None:
             raise ValueError(
                 "strategy cuda_graph cannot scale losses as 16-mixed does; use "
@@ -244,13 +257,14 @@ def register() -> None:
     the steps eagerly where there is none, and ``multi_step`` takes them eagerly everywhere.
     """
     one, several = CUDAGraphStrategy, CUDAGraphDDPStrategy
-    for name, strategy, arguments in (
+    named: tuple[tuple[str, type, dict[str, Any]], ...] = (
         ("cuda_graph", one, {}),
         ("cuda_graph_auto", one, {"without_gpu": "auto"}),
         ("cuda_graph_ddp", several, {}),
         ("cuda_graph_ddp_auto", several, {"without_gpu": "auto"}),
         ("multi_step", one, {"steps_per_replay": 0}),
-    ):
+    )
+    for name, strategy, arguments in named:
         if name not in StrategyRegistry:
             StrategyRegistry.register(name, strategy, strategy.__doc__, **arguments)
 

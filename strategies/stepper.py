@@ -165,8 +165,9 @@ class Stepper:
         module.__dict__["log"] = self._record
         try:
             for batch_rows in rows:
+                batch = self.trainer.precision_plugin.convert_input(self.loader.gather(batch_rows))
                 batch = module._apply_batch_transfer_handler(
-                    self.loader.gather(batch_rows), device=self.device, dataloader_idx=0
+                    batch, device=self.device, dataloader_idx=0
                 )
                 with self.trainer.precision_plugin.train_step_context():
                     output = module.training_step(batch, *self._index_argument)

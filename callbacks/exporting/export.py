@@ -50,7 +50,7 @@ def export(source: Source, folder: Path, formats: Sequence[str], device: str) ->
     """
     names = list(formats)
     check_formats(names, device)
-    check_name(folder)
+    check_name(folder.name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(folder)
     build = Path(tempfile.mkdtemp(prefix=f".{folder.name}.build-", dir=folder.parent.resolve()))
@@ -62,12 +62,10 @@ def export(source: Source, folder: Path, formats: Sequence[str], device: str) ->
     return document
 
 
-def check_name(folder: Path) -> None:
-    """Raises ValueError where the folder's name cannot name a model."""
-    if not _NAME.fullmatch(folder.name):
-        raise ValueError(
-            f"{folder.name!r} cannot name a model; letters, digits, '.', '_' and '-' can"
-        )
+def check_name(name: str) -> None:
+    """Raises ValueError where the name cannot be that of a folder under ``models``."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a model; letters, digits, '.', '_' and '-' can")
 
 
 def _build(

@@ -118,9 +118,7 @@ def check_formats(names: list[str], device: str) -> None:
             raise ValueError(f"there is no format {name!r}; there are {', '.join(FORMATS)}")
         missing = [package for package in FORMATS[name].needs if not find_spec(package)]
         if missing:
-            raise ValueError(
-                f"{name} needs {', '.join(missing)}: pip install 'gpu-learning[export]'"
-            )
+            raise ValueError(f"{name} needs {', '.join(missing)}: make setup EXTRAS=dev,export")
         if FORMATS[name].native:
             native.check(name, device)
     if len(set(names)) < len(names):

@@ -79,7 +79,7 @@ def export_text(source: TextSource, folder: Path, formats: Sequence[str]) -> dic
             net does; names both.
     """
     check_text_formats(formats)
-    check_name(folder)
+    check_name(folder.name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(folder)
     # The whole path, for the process that reads it back has a working folder of its own.

@@ -197,7 +197,5 @@ def _library() -> Any:
         import gguf
         import gguf.quants
     except ModuleNotFoundError as error:
-        raise ValueError(
-            "GGUF files need the package gguf: pip install 'gpu-learning[llm]'"
-        ) from error
+        raise ValueError("GGUF files need the package gguf: make setup EXTRAS=dev,llm") from error
     return gguf

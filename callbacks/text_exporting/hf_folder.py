@@ -24,7 +24,7 @@ def write_hf(net: GPT, tokenizer: str, folder: Path) -> None:
         from transformers.utils import logging
     except ModuleNotFoundError as error:
         raise ValueError(
-            "the transformers folder needs transformers: pip install 'gpu-learning[llm]'"
+            "the transformers folder needs transformers: make setup EXTRAS=dev,llm"
         ) from error
     shape = net.config
     end = json.loads(tokenizer)["model"]["vocab"].get(END_OF_TEXT)

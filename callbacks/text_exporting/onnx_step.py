@@ -84,5 +84,5 @@ def write_onnx(net: GPT, path: Path) -> None:
             )
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"ONNX files need the package {error.name}: pip install 'gpu-learning[export]'"
+            f"ONNX files need the package {error.name}: make setup EXTRAS=dev,export"
         ) from error

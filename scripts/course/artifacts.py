@@ -67,7 +67,7 @@ def pipelines(run: Run) -> dict[str, Any]:
 def _need_export() -> None:
     missing = [p for p in ("onnx", "onnxruntime", "onnxscript", "safetensors") if not _there(p)]
     if missing:
-        raise Skipped(f"needs {', '.join(missing)}: pip install 'gpu-learning[export]'")
+        raise Skipped(f"needs {', '.join(missing)}: make setup EXTRAS=dev,export")
 
 
 def _there(package: str) -> bool:

@@ -12,7 +12,7 @@ from scripts.course.runner import Run, Skipped
 def saving(run: Run) -> dict[str, Any]:
     """Weights alone, weights as safetensors, and Lightning's whole checkpoint."""
     if not importlib.util.find_spec("safetensors"):
-        raise Skipped("needs safetensors: pip install 'gpu-learning[export]'")
+        raise Skipped("needs safetensors: make setup EXTRAS=dev,export")
     from safetensors.torch import load_file, save_file
 
     epochs = 2 if run.reduced else 20

@@ -1,5 +1,6 @@
 """What ``gpu-learning fit -c configs/mnist_cnn.yaml`` says when MNIST cannot be had."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -28,6 +29,23 @@ def test_no_network_and_no_data(gpu_learning, offline: None, workplace: Path) ->
     assert "configs/digits_cnn.yaml" in said
     assert "train-images-idx3-ubyte.gz" in said
     assert not (workplace / "logs").exists()
+
+
+def test_archives_of_any_packing_are_unpacked(gpu_learning, offline, small_mnist: Path) -> None:
+    raw = small_mnist / "MNIST" / "raw"
+    for path in list(raw.iterdir()):
+        (raw / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+        path.unlink()
+    code, _, err = gpu_learning(*CNN, "--data.init_args.val_size=100")
+    assert code == 0, err
+    for path in raw.glob("*ubyte"):
+        path.unlink()
+    damaged = raw / "train-labels-idx1-ubyte.gz"
+    for content in (damaged.read_bytes()[:100], gzip.compress(b"something else")):
+        damaged.write_bytes(content)
+        _, said = bad(gpu_learning, *CNN)
+        assert damaged.name in said
+        assert not (raw / "train-labels-idx1-ubyte").exists()
 
 
 @pytest.mark.parametrize("keep", [0.5, 1.0])

@@ -160,6 +160,30 @@ def test_typos_get_the_nearest_name(gpu_learning, workplace: Path) -> None:
     assert not (workplace / "logs").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--trainer.callbacks+=callbacks.FiniteLoss", "callbacks.FiniteLoss is in the callbacks"),
+        ("--trainer.log_every_n_steps=0", "log_every_n_steps must be at least 1"),
+        ("--trainer.accumulate_grad_batches=0", "accumulate_grad_batches must be at least 1"),
+        ("--data.init_args.batch_size=0", "batch_size must be at least 1"),
+        ("--trainer.devices=foo", "the trainer cannot be built so"),
+        ("--ckpt_path=configs", "does not exist, or is no file"),
+    ],
+)
+def test_values_that_cannot_be(gpu_learning, option: str, expected: str) -> None:
+    _, said = bad(gpu_learning, *DIGITS, "--trainer.accelerator=cpu", option)
+    assert expected in said
+
+
+def test_ctrl_c_says_how_to_go_on(gpu_learning, workplace: Path) -> None:
+    spy = {"class_path": "tests.scripts.spies.Interrupt"}
+    (workplace / "spy.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))
+    code, _, err = gpu_learning(*DIGITS, "-c", "spy.yaml")
+    assert code == 130
+    assert "--ckpt_path last" in err
+
+
 def test_an_lr_scheduler_alone(gpu_learning) -> None:
     _, said = bad(gpu_learning, *DIGITS, "--lr_scheduler=StepLR", "--lr_scheduler.step_size=2")
     assert "--optimizer" in said
@@ -183,7 +207,9 @@ def test_checkpoints_that_cannot_be_used(gpu_learning, workplace: Path) -> None:
     good = workplace / "logs" / "digits_cnn" / "version_0" / "checkpoints" / "last.ckpt"
     whole = good.read_bytes()
     damaged = workplace / "damaged.ckpt"
-    for content in (b"", b"not a checkpoint", whole[: len(whole) // 2]):
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for content in (b"", b"not a checkpoint", whole[: len(whole) // 2], bytes(flipped)):
         damaged.write_bytes(content)
         _, said = bad(gpu_learning, *DIGITS, "--ckpt_path=damaged.ckpt")
         assert "cannot be read as a checkpoint" in said

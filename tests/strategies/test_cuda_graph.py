@@ -247,6 +247,11 @@ def test_a_scheduler_of_the_module_is_refused() -> None:
         fit("cpu", "cuda_graph_auto", module=Scheduled)
 
 
+def test_validation_within_an_optimiser_step_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a multiple of --trainer\.accumulate_grad_batches"):
+        fit("cpu", "cuda_graph_auto", accumulate_grad_batches=2, val_check_interval=3)
+
+
 def test_optimising_by_hand_is_refused() -> None:
     class ByHand(MNISTCNN):
         def __init__(self) -> None:
