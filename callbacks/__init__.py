@@ -2,6 +2,7 @@
 
 from callbacks.attention_maps import AttentionMaps
 from callbacks.best_and_last import BestAndLast
+from callbacks.compile import Compile
 from callbacks.confusion_matrix import ConfusionMatrixFigure
 from callbacks.cosine_annealing import CosineAnnealing
 from callbacks.decision_boundary import DecisionBoundary
@@ -27,6 +28,7 @@ from callbacks.warmup_cosine import WarmupCosine
 __all__ = [
     "AttentionMaps",
     "BestAndLast",
+    "Compile",
     "ConfusionMatrixFigure",
     "CosineAnnealing",
     "DecisionBoundary",

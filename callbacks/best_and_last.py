@@ -80,7 +80,8 @@ class BestAndLast(ModelCheckpoint):
             self._write_last(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.sanity_checking and self.monitor not in trainer.callback_metrics:
+        judged = self.monitor is not None and not trainer.sanity_checking
+        if judged and self.monitor not in trainer.callback_metrics:
             logged = ", ".join(sorted(trainer.callback_metrics))
             raise ValueError(f"monitor {self.monitor!r} is not logged; there is {logged}")
         super().on_validation_end(trainer, pl_module)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_accuracy
 
 from lightning_modules.nets import MLP
+from lightning_modules.optimizers import clippable
 
 Batch = tuple[Tensor, Tensor]
 
@@ -63,4 +64,4 @@ class BinaryClassifier(pl.LightningModule):
         return self(batch[0]).sigmoid()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)
+        return clippable(torch.optim.Adam(self.parameters(), lr=self.lr, fused=True))

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from lightning_modules.optimizers import clippable
+
 Batch = tuple[Tensor, Tensor]
 
 
@@ -81,4 +83,4 @@ class ImageClassifier(pl.LightningModule):
         return self(batch[0]).softmax(dim=1)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)
+        return clippable(torch.optim.Adam(self.parameters(), lr=self.lr, fused=True))

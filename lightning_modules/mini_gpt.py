@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from lightning_modules.nets.gpt import GPT, GPTConfig
+from lightning_modules.optimizers import clippable
 
 Batch = tuple[Tensor, Tensor]
 
@@ -134,10 +135,4 @@ class MiniGPT(pl.LightningModule):
             {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": self.weight_decay},
             {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(
-            groups,
-            lr=self.lr,
-            betas=self.betas,
-            fused=True,
-            capturable=self.device.type == "cuda",
-        )
+        return clippable(torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=True))

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.optimizers import clippable
+
 Batch = tuple[Tensor, Tensor]
 
 
@@ -40,7 +42,7 @@ class Regressor(pl.LightningModule):
         return self(batch[0])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)
+        return clippable(torch.optim.Adam(self.parameters(), lr=self.lr, fused=True))
 
 
 class LineRegressor(Regressor):

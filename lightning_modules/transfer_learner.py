@@ -11,6 +11,7 @@ from torch import nn
 
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.nets import CNN
+from lightning_modules.optimizers import clippable
 
 
 class TransferLearner(ImageClassifier):
@@ -102,4 +103,4 @@ class TransferLearner(ImageClassifier):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return torch.optim.Adam(learned, lr=self.lr, fused=True)
+        return clippable(torch.optim.Adam(learned, lr=self.lr, fused=True))

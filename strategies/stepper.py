@@ -58,6 +58,8 @@ class Stepper:
         self._logged: dict[str, tuple[Tensor, Tensor, dict[str, Any]]] = {}
         self._losses = torch.zeros(self.most, device=self.device)
         self._cursor = torch.zeros(1, dtype=torch.long, device=self.device)
+        # A graph reads this memory at every replay, so it lives as long as the graphs do.
+        self._offsets = torch.arange(self.accumulate, device=self.device)
         self._rates = torch.zeros(self.most, len(self.optimizer.param_groups), device=self.device)
         self._rows: Tensor | None = None
 
@@ -72,6 +74,9 @@ class Stepper:
             ``loss`` of the last step and ``losses`` (steps,) of all.
         """
         steps = len(rates)
+        if self.unroll:
+            # A graph reads rates in float32; a step taken eagerly must take the very same.
+            rates = torch.tensor(rates).tolist()
         for _, total, _ in self._logged.values():
             total.zero_()
         self._cursor.zero_()
@@ -129,9 +134,14 @@ class Stepper:
         groups = self.optimizer.param_groups
         flags = [group.get("capturable") for group in groups]
         rates = [group["lr"] for group in groups]
-        offsets = torch.arange(self.accumulate, device=self.device)
+        generator = torch.cuda.default_generators[self.device.index]
+        chances = generator.clone_state()
         collecting = gc.isenabled()
         gc.disable()  # freeing another graph's memory would break the capture
+        for state in self.optimizer.state.values():
+            # Optimisers that are not fused count their steps on the host.
+            if isinstance(state.get("step"), Tensor):
+                state["step"] = state["step"].to(self.device)
         self._stream.wait_stream(torch.cuda.current_stream())
         torch.cuda.synchronize(self.device)
         with torch.cuda.stream(self._stream):
@@ -141,10 +151,13 @@ class Stepper:
                     if flag is not None:
                         group["capturable"] = True
                 for _ in range(length):
-                    rows = self._rows.index_select(0, self._cursor * self.accumulate + offsets)
+                    rows = self._rows.index_select(
+                        0, self._cursor * self.accumulate + self._offsets
+                    )
                     self._step(rows, list(self._rates.index_select(0, self._cursor)[0]))
             except Exception as error:
                 _abandon(graph)
+                generator.graphsafe_set_state(chances)
                 raise ValueError(_explain(error)) from error
             finally:
                 for group, flag, rate in zip(groups, flags, rates, strict=True):

@@ -1,5 +1,6 @@
 """Several optimiser steps an iteration must be the same steps; on a GPU, as a graph too."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from strategies import CUDAGraphStrategy
 
 GPU = pytest.mark.gpu
 ON = ["cpu", pytest.param("cuda", marks=GPU)]
+
+
+@pytest.fixture(autouse=True)
+def _one_way_to_add() -> Iterator[None]:
+    """Convolutions that add in one order and in full precision, so that runs can be compared."""
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
 
 
 class Curve(pl.Callback):
@@ -95,7 +103,7 @@ def test_the_same_steps_as_one_by_one(device: str, options: dict) -> None:
     if "accumulate_grad_batches" not in options:
         left, right = torch.tensor(plain.losses[:200]), torch.tensor(chunked.losses[:200])
         relative = ((left - right).abs() / left.abs().clamp(min=1e-3)).max()
-        assert relative <= (0.0 if device == "cpu" else 1e-3)
+        assert relative <= (0.0 if device == "cpu" else 1e-4)
 
 
 @pytest.mark.parametrize("device", ON)

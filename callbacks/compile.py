@@ -1,0 +1,70 @@
+"""torch.compile as a line of YAML."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import nn
+
+
+class Compile(pl.Callback):
+    """Compiles the module's ``net`` for training, in place, so that checkpoint keys stay.
+
+    ``net.compile()`` changes how the net is called and nothing else: its weights keep their names.
+    Validation, with its other batch sizes, and everything after the fit run the net as it is
+    written, so that nothing is compiled a second time for them.
+
+    Together with ``strategy: cuda_graph`` the compiled kernels are what the graph holds, which is
+    what pays most for a transformer. The first step of a fit waits for the compiler, from some
+    seconds to a minute.
+
+    Args:
+        mode: of torch.compile: ``default``, ``max-autotune-no-cudagraphs``; without a graph
+            strategy also ``reduce-overhead``, which makes CUDA graphs of its own.
+
+    Raises:
+        ValueError: an unknown mode, a module without ``net``, or ``reduce-overhead`` within
+            another CUDA graph.
+
+    Example::
+
+        callbacks+:
+          - class_path: callbacks.Compile
+    """
+
+    def __init__(self, mode: str = "default") -> None:
+        modes = ("default", *torch._inductor.list_mode_options())
+        if mode not in modes:
+            raise ValueError(f"mode must be one of {', '.join(modes)}, got {mode!r}")
+        self.mode = mode
+        self._compiled: Any = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        net = _net(pl_module)
+        own_graphs = self.mode in ("reduce-overhead", "max-autotune")
+        if own_graphs and getattr(trainer.strategy, "steps_per_replay", 0):
+            raise ValueError(
+                f"mode {self.mode} makes CUDA graphs of its own, which cannot be part of those of "
+                "strategy cuda_graph; take mode default or max-autotune-no-cudagraphs"
+            )
+        net.compile(mode=None if self.mode == "default" else self.mode, dynamic=False)
+        self._compiled = net._compiled_call_impl
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _net(pl_module)._compiled_call_impl = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            _net(pl_module)._compiled_call_impl = self._compiled
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _net(pl_module)._compiled_call_impl = None
+
+
+def _net(pl_module: pl.LightningModule) -> nn.Module:
+    net = getattr(pl_module, "net", None)
+    if not isinstance(net, nn.Module):
+        raise ValueError(
+            f"{type(pl_module).__name__} has no net to compile; take callbacks.Compile out"
+        )
+    return net
