@@ -15,6 +15,7 @@ from callbacks.fit_figure import FitFigure
 from callbacks.hparams import HParams
 from callbacks.learning_rate_log import LearningRateLog
 from callbacks.lr_scheduler import LRSchedulerCallback
+from callbacks.matmul_precision import MatmulPrecision
 from callbacks.one_cycle import OneCycle
 from callbacks.plain_progress import PlainProgress
 from callbacks.predictions import PredictionFigures
@@ -41,6 +42,7 @@ __all__ = [
     "HParams",
     "LRSchedulerCallback",
     "LearningRateLog",
+    "MatmulPrecision",
     "OneCycle",
     "PlainProgress",
     "PredictionFigures",

@@ -39,7 +39,9 @@ class Compile(pl.Callback):
         self.mode = mode
         self._compiled: Any = None
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    # Not before: the model summary and TensorBoard's graph page run the net in ways of their own,
+    # and torch.compile remembers of a net that it could not compile it there.
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         net = _net(pl_module)
         own_graphs = self.mode in ("reduce-overhead", "max-autotune")
         if own_graphs and getattr(trainer.strategy, "steps_per_replay", 0):
@@ -54,11 +56,10 @@ class Compile(pl.Callback):
         _net(pl_module)._compiled_call_impl = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn == "fit":
-            _net(pl_module)._compiled_call_impl = self._compiled
+        _net(pl_module)._compiled_call_impl = self._compiled
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _net(pl_module)._compiled_call_impl = None
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _net(pl_module)._compiled_call_impl = self._compiled = None
 
 
 def _net(pl_module: pl.LightningModule) -> nn.Module:

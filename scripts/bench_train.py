@@ -101,6 +101,27 @@ def _fit_epoch(trainer: pl.Trainer, model: pl.LightningModule, data: Any, steps:
     return (timer.starts[2] - timer.starts[1]) / steps
 
 
+def gpu_seconds(cli: TrainCLI, steps: int, trace: str | None) -> float:
+    """Seconds that the GPU computes in an optimiser step, summed over its kernels; 0 on a CPU.
+
+    Args:
+        cli: a run of ``steps`` steps; it is trained under PyTorch's profiler.
+        steps: optimiser steps of that run.
+        trace: file for a trace that https://ui.perfetto.dev opens, or None.
+    """
+    Activity = torch.profiler.ProfilerActivity
+    on_gpu = cli.trainer.strategy.root_device.type == "cuda"
+    activities = [Activity.CUDA] if on_gpu else []
+    if trace or not on_gpu:
+        activities.append(Activity.CPU)
+    with torch.profiler.profile(activities=activities) as profile:
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+        _wait(cli.trainer.strategy.root_device)
+    if trace:
+        profile.export_chrome_trace(trace)
+    return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6 / steps
+
+
 @contextmanager
 def _silent() -> Iterator[None]:
     level = logging.getLogger("lightning.pytorch").level
@@ -158,6 +179,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=1875, help="optimiser steps an epoch")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument(
+        "--trace",
+        metavar="FILE.json",
+        help="a trace of 100 steps; https://ui.perfetto.dev opens it",
+    )
     arguments, options = parser.parse_known_args(argv[1:])
     quiet()
     with _silent(), redirect_stdout(sys.stderr):  # what the runs say is not the report
@@ -167,20 +193,33 @@ def main(argv: Sequence[str]) -> int:
         for _ in range(arguments.repeats):
             for name, run in runs.items():
                 seconds[name].append(run())
-    report = _report(seconds)
+        few = min(100, arguments.steps)
+        limits = ["--trainer.max_epochs=1", f"--trainer.limit_train_batches={few}"]
+        watched = TrainCLI(["fit", *options, *limits, *OFF], run=False)
+        busy = gpu_seconds(watched, few, arguments.trace) * 1e6
+    report = _report(seconds, watched.datamodule.batch_size)
+    if busy:
+        row = report["ours, logger and bar off"]
+        row["gpu"], row["host"] = busy, max(0.0, row["median"] - busy)
     if arguments.json:
         print(json.dumps(report, indent=2))
         return 0
-    print(f"{'':<26}{'us/step':>10}{'min':>10}{'max':>10}{'ratio':>8}")
+    print(f"{'':<26}{'us/step':>10}{'min':>10}{'max':>10}{'ratio':>8}{'images/s':>12}")
     for name, row in report.items():
         print(
             f"{name:<26}{row['median']:>10.0f}{row['min']:>10.0f}{row['max']:>10.0f}"
-            f"{row['ratio']:>8.2f}"
+            f"{row['ratio']:>8.2f}{row['images_per_second']:>12,.0f}"
+        )
+    if busy:
+        share = row["gpu"] / row["median"]
+        print(
+            f"In a step of the last row the GPU computes for {row['gpu']:.0f} us and waits for the "
+            f"host for {row['host']:.0f} us: the {'GPU' if share > 0.5 else 'host'} is the limit."
         )
     return 0
 
 
-def _report(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+def _report(seconds: dict[str, list[float]], batch_size: int) -> dict[str, dict[str, float]]:
     report = {}
     for name, values in seconds.items():
         ratios = [value / course for value, course in zip(values, seconds["course"], strict=True)]
@@ -189,5 +228,6 @@ def _report(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
             "min": min(values) * 1e6,
             "max": max(values) * 1e6,
             "ratio": statistics.median(ratios),
+            "images_per_second": batch_size / statistics.median(values),
         }
     return report

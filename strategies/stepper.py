@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
 
@@ -51,7 +52,7 @@ class Stepper:
         self.device = self.module.device
         self.accumulate = trainer.accumulate_grad_batches
         self.most = max(1, trainer.log_every_n_steps)
-        takes_index = "batch_idx" in inspect.signature(self.module.training_step).parameters
+        takes_index = is_param_in_hook_signature(self.module.training_step, "batch_idx", min_args=2)
         self._index_argument = (0,) if takes_index else ()
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._stream = torch.cuda.Stream(self.device) if unroll else None

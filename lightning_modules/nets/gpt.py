@@ -81,9 +81,9 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of x (B, T, C), each (B, heads, T, C / heads)."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)
-        return q, k, v
+        # In this order the gradients of the three come together without another copy.
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # (B, T, H, C / H)
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     def weights(self, x: Tensor) -> Tensor:
         """Who attends to whom: (B, heads, T, T), rows sum to 1; for pictures."""

@@ -91,9 +91,11 @@ def test_a_monitor_that_nothing_logs(tmp_path: Path) -> None:
 
 def test_without_validation_the_best_is_the_latest(tmp_path: Path) -> None:
     run = trainer(BestAndLast(), default_root_dir=tmp_path)
-    run.fit(Small(), datamodule=DigitsDataModule(val_size=0))
+    model = Small()
+    run.fit(model, datamodule=DigitsDataModule(val_size=0))
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["global_step"] == run.global_step
+    assert run.validate(model, datamodule=DigitsDataModule(), verbose=False)
 
 
 def test_nan_loss_stops_and_says_where(tmp_path: Path) -> None:

@@ -2,14 +2,19 @@ import json
 from pathlib import Path
 
 
-def test_bench_train_measures_every_arm(gpu_learning, small_mnist: Path) -> None:
+def test_bench_train_measures_every_arm(gpu_learning, small_mnist: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
     code, out, err = gpu_learning(
         *("bench", "train", "-c", "configs/mnist_cnn.yaml", "--data.init_args.val_size=100"),
         *("--steps", "4", "--repeats", "2", "--json", "--trainer.accelerator=cpu"),
+        *("--trace", str(trace)),
     )
     assert code == 0, err
     report = json.loads(out)
     assert report["course"]["ratio"] == 1
+    assert any(
+        "conv" in event.get("name", "") for event in json.loads(trace.read_text())["traceEvents"]
+    )
     assert set(report) == {"course", "lightning", "ours", "ours, logger and bar off"}
     assert all(row["min"] <= row["median"] <= row["max"] for row in report.values())
 

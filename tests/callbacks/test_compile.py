@@ -1,0 +1,90 @@
+"""The two callbacks that change how fast a net is computed, and nothing else."""
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from callbacks import Compile, MatmulPrecision
+from datamodules import DigitsDataModule
+from lightning_modules import MNISTMLP
+from strategies import CUDAGraphStrategy
+
+
+def fit(*callbacks: pl.Callback, strategy: str | CUDAGraphStrategy = "auto") -> MNISTMLP:
+    torch.manual_seed(0)
+    model = MNISTMLP(hidden=(16,))
+    # With its summary, which runs the net in a way that torch.compile refuses.
+    pl.Trainer(
+        accelerator="cpu",
+        max_steps=35,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=list(callbacks),
+        strategy=strategy,
+        val_check_interval=15,
+    ).fit(model, datamodule=DigitsDataModule())
+    return model
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_compiled_net_learns_the_same(several: bool) -> None:
+    strategy = CUDAGraphStrategy(steps_per_replay=0) if several else "auto"
+    torch.compiler.reset()
+    counters.clear()
+    compiled = fit(Compile(), strategy=strategy)
+    # Validation, in larger batches, has no part in it.
+    assert counters["stats"]["unique_graphs"] == 1
+    assert compiled.net._compiled_call_impl is None
+    plain = fit()
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], value, atol=1e-4, rtol=1e-4)
+
+
+def test_modes_that_are_none() -> None:
+    with pytest.raises(ValueError, match="mode must be one of default"):
+        Compile("fastest")
+    with pytest.raises(ValueError, match="precision must be highest"):
+        MatmulPrecision("low")
+
+
+def test_a_module_without_a_net() -> None:
+    class NoNet(MNISTMLP):
+        def on_train_start(self) -> None:
+            return
+
+    model = NoNet(hidden=(16,))
+    model.mlp, model.net = model.net, None  # type: ignore[assignment]
+    model.forward = lambda x: model.mlp(x)  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="has no net to compile"):
+        pl.Trainer(
+            accelerator="cpu",
+            max_steps=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[Compile()],
+        ).fit(model, datamodule=DigitsDataModule())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_precision_is_set_back(fails: bool) -> None:
+    seen = []
+
+    class Look(pl.Callback):
+        def on_train_batch_end(self, *args) -> None:
+            seen.append(torch.get_float32_matmul_precision())
+            if fails:
+                raise OSError("stop here")
+
+    before = torch.get_float32_matmul_precision()
+    if fails:
+        with pytest.raises(OSError, match="stop here"):
+            fit(MatmulPrecision(), Look())
+    else:
+        fit(MatmulPrecision(), Look())
+    assert seen[0] == "high" != before
+    assert torch.get_float32_matmul_precision() == before
