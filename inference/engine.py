@@ -11,6 +11,9 @@ from inference.sampling import Choice, SamplingOptions
 
 # A graph reads a fixed number of positions; a short text should not pay for the whole context.
 SHORTEST = 128
+# Ways to choose: the likeliest token; by sorting all tokens; by sorting this many of the likeliest,
+# which is enough where every text asks for a smaller top-k, and much faster.
+GREEDY, ALL, LIKELIEST = -1, 0, 64
 
 
 class DecodeEngine:
@@ -47,9 +50,9 @@ class DecodeEngine:
         self._chances = [torch.Generator() for _ in range(self.slots)]
         self._texts: list[list[int]] = [[] for _ in range(self.slots)]
         self._active: set[int] = set()
-        self._graphs: dict[tuple[int, bool], torch.cuda.CUDAGraph] = {}
+        self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
         self._pool: Any = None
-        self._body: Callable[[int, bool], None] = self._decode
+        self._body: Callable[[int, int], None] = self._decode
         if compile:
             self._body = torch.compile(self._decode, dynamic=False)
 
@@ -58,16 +61,16 @@ class DecodeEngine:
         for slot, (_, options) in texts.items():
             self._options[slot] = options
             self._active.add(slot)
-            self.choice.set(slot, options)
             if options.seed is None:
                 self._chances[slot].seed()
             else:
                 self._chances[slot].manual_seed(options.seed)
-        self._fill({slot: ids for slot, (ids, _) in texts.items()})
+        self.choice.set({slot: options for slot, (_, options) in texts.items()})
+        self._fill({slot: ids for slot, (ids, _) in texts.items()}, fresh=True)
 
     def shift(self, texts: Mapping[int, Sequence[int]]) -> None:
         """Goes on with the last tokens of texts that reached the end of the context, by slot."""
-        self._fill(texts)
+        self._fill(texts, fresh=False)
 
     def stop(self, slot: int) -> None:
         """Lets go of a text; the slot is free."""
@@ -78,75 +81,96 @@ class DecodeEngine:
         return self.model.context - self._next[slot]
 
     @torch.inference_mode()
-    def _fill(self, texts: Mapping[int, Sequence[int]]) -> None:
+    def _fill(self, texts: Mapping[int, Sequence[int]], fresh: bool) -> None:
         slots = sorted(texts)
         for slot in slots:
-            ids = torch.tensor(texts[slot], dtype=torch.long).to(self.device)
-            noise = torch.rand(self.model.context, generator=self._chances[slot])
-            self.choice.seen[slot, ids] = True
-            self.choice.noise[slot] = noise.to(self.device)
             self._texts[slot] = list(texts[slot])
-            self._ids[slot, 0] = ids[-1]
-            self._positions[slot, 0] = self._next[slot] = len(ids) - 1
+            self._next[slot] = len(texts[slot]) - 1
         longest = max(self._next[slot] for slot in slots)
-        if not self.cache or not longest:
-            return
-        # All but the last token of each, which the next step reads. What pads a shorter text is
-        # written to places that its own tokens overwrite before they are read.
-        padded = [[*self._texts[slot][:-1], *[0] * (longest - self._next[slot])] for slot in slots]
-        positions = torch.arange(longest, device=self.device).expand(len(slots), -1)
-        rows = self._rows[torch.tensor(slots, device=self.device)]
-        self.model.hidden(torch.tensor(padded).to(self.device), positions, rows, longest)
+        # Padded with its own last token. What that writes into the cache is in places that the
+        # text's next tokens overwrite before they are read.
+        texts_now = [self._texts[slot] for slot in slots]
+        padded = [[*ids, *ids[-1:] * (longest + 1 - len(ids))] for ids in texts_now]
+        noise = [torch.rand(self.model.context, generator=self._chances[slot]) for slot in slots]
+        ids = torch.tensor(padded).to(self.device)  # (n, T)
+        last = torch.tensor([[self._next[slot]] for slot in slots]).to(self.device)
+        rows = torch.tensor(slots).to(self.device)
+        self.choice.fill(rows, ids, torch.stack(noise).to(self.device), fresh)
+        self._ids.index_copy_(0, rows, ids[:, -1:])
+        self._positions.index_copy_(0, rows, last)
+        if self.cache and longest:  # the next step reads the last token of each
+            positions = torch.arange(longest, device=self.device).expand(len(slots), -1)
+            self.model.hidden(ids[:, :-1], positions, rows[:, None], longest)
 
     @torch.inference_mode()
     def step(self) -> "Step":
         """Makes one token for each slot; those of free slots mean nothing."""
-        greedy = all(
-            self._options[slot].temperature == 0 and self._options[slot].repetition_penalty == 1
-            for slot in self._active
-        )
+        mode = self._mode()
         longest = max((self._next[slot] + 1 for slot in self._active), default=1)
         if not self.cache:
-            self._recompute(greedy)
+            self._recompute(mode)
         elif self.device.type == "cuda":
-            self._replay(min(_bucket(longest), self.model.context), greedy)
+            self._replay(min(_bucket(longest), self.model.context), mode)
         else:
-            self._body(longest, greedy)
+            self._body(longest, mode)
         for slot in self._active:
             self._next[slot] += 1
         return Step(self._ids)
 
-    def _decode(self, length: int, greedy: bool) -> None:
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Captures what a GPU will replay, so that no text waits for it; nothing on a CPU.
+
+        Raises:
+            RuntimeError: texts are being generated.
+        """
+        if self._active:
+            raise RuntimeError("the engine warms up before its first text")
+        lengths = {min(_bucket(n), self.model.context) for n in range(1, self.model.context + 1)}
+        for length in sorted(lengths) if self.device.type == "cuda" and self.cache else ():
+            for mode in {GREEDY, ALL, LIKELIEST if self.model.vocab_size > LIKELIEST else ALL}:
+                if (length, mode) not in self._graphs:
+                    self._graphs[length, mode] = self._capture(length, mode)
+
+    def _mode(self) -> int:
+        """The least that a step must do for all texts: ``GREEDY``, or how many tokens to sort."""
+        asked = [self._options[slot] for slot in self._active]
+        if all(text.temperature == 0 and text.repetition_penalty == 1 for text in asked):
+            return GREEDY
+        few = all(0 < text.top_k <= LIKELIEST for text in asked if text.temperature > 0)
+        return LIKELIEST if few and self.model.vocab_size > LIKELIEST else ALL
+
+    def _decode(self, length: int, mode: int) -> None:
         """One step over the static tensors: reads ``_ids`` at ``_positions``, replaces both."""
         hidden = self.model.hidden(self._ids, self._positions, self._rows, length)
-        self._choose(hidden[:, -1], greedy)
+        self._choose(hidden[:, -1], mode)
 
-    def _choose(self, hidden: Tensor, greedy: bool) -> None:
+    def _choose(self, hidden: Tensor, mode: int) -> None:
         logits = self.model.logits(hidden)  # (B, V)
-        if greedy:
+        if mode == GREEDY:
             chosen = self.choice.greedy(logits)
         else:
-            chosen = self.choice.sample(logits, self._positions[:, 0])
+            chosen = self.choice.sample(logits, self._positions[:, 0], mode)
         self.choice.seen.scatter_(1, chosen[:, None], True)
         self._ids.copy_(chosen[:, None])
         # A free slot stays at its last place.
         self._positions.add_(1).clamp_(max=self.model.context - 1)
 
-    def _recompute(self, greedy: bool) -> None:
+    def _recompute(self, mode: int) -> None:
         if len(self._texts[0]) <= self._next[0]:
             self._texts[0].append(int(self._ids[0, 0]))
         ids = torch.tensor([self._texts[0]], device=self.device)
         positions = torch.arange(ids.shape[1], device=self.device)[None]
         hidden = self.model.hidden(ids, positions, self._rows, ids.shape[1])
-        self._choose(hidden[:, -1], greedy)
+        self._choose(hidden[:, -1], mode)
 
-    def _replay(self, length: int, greedy: bool) -> None:
-        key = (length, greedy)
+    def _replay(self, length: int, mode: int) -> None:
+        key = (length, mode)
         if key not in self._graphs:
-            self._graphs[key] = self._capture(length, greedy)
+            self._graphs[key] = self._capture(length, mode)
         self._graphs[key].replay()
 
-    def _capture(self, length: int, greedy: bool) -> torch.cuda.CUDAGraph:
+    def _capture(self, length: int, mode: int) -> torch.cuda.CUDAGraph:
         state = (self._ids, self._positions, self.choice.seen)
         before = [tensor.clone() for tensor in state]
         stream = torch.cuda.Stream(self.device)
@@ -154,11 +178,11 @@ class DecodeEngine:
         # Warm-up allocates what libraries need; its tokens are undone, the cache is written anew.
         with torch.cuda.stream(stream):
             for _ in range(3):
-                self._body(length, greedy)
+                self._body(length, mode)
         torch.cuda.current_stream(self.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            self._body(length, greedy)
+            self._body(length, mode)
         self._pool = self._pool or graph.pool()
         for tensor, old in zip(state, before, strict=True):
             tensor.copy_(old)

@@ -1,6 +1,5 @@
 """Text from a trained language model: the only sampler of the project."""
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,46 +8,10 @@ import torch
 from torch import Tensor
 
 from inference.cached_gpt import CachedGPT
-from inference.engine import DecodeEngine, Step
+from inference.decode_loop import DecodeLoop, Generation
+from inference.engine import DecodeEngine
 from inference.sampling import SamplingOptions
-from inference.tokenizer import TextStream, Tokenizer
-
-
-class Generation:
-    """One text in the making.
-
-    ``text`` and ``tokens`` are what was generated, ``prompt_tokens`` how many the prompt has, and
-    ``reason`` is None until it is ``stop`` (a stop string, the end of text) or ``length``.
-    """
-
-    def __init__(self, ids: list[int], options: SamplingOptions, tokenizer: Tokenizer) -> None:
-        self.options = options
-        self.prompt_tokens = len(ids)
-        self.tokens: list[int] = []
-        self.reason: str | None = None
-        self.ids = ids  # prompt and tokens
-        self.asked = 0  # tokens whose computation was begun
-        self._end = tokenizer.end
-        self._stream = TextStream(tokenizer, options.stop)
-
-    @property
-    def text(self) -> str:
-        return self._stream.text
-
-    def push(self, token: int) -> str:
-        """Takes the next token; gives the text that became sure."""
-        if token == self._end:
-            self.reason = "stop"
-            return self._stream.flush()
-        self.tokens.append(token)
-        self.ids.append(token)
-        piece = self._stream.push(token)
-        if self._stream.stopped:
-            self.reason = "stop"
-        elif len(self.tokens) == self.options.max_new_tokens:
-            self.reason = "length"
-            piece += self._stream.flush()
-        return piece
+from inference.tokenizer import Tokenizer
 
 
 class TextGenerator:
@@ -169,57 +132,12 @@ class TextGenerator:
         return texts
 
     def run(self, texts: Sequence[Generation]) -> Iterator[tuple[Generation, str]]:
-        """Runs generations to their end: pairs of one of them and its next piece of text.
-
-        A waiting text takes the slot of one that ended. On a GPU the tokens are read one step
-        behind the device, which so never waits for the host.
-        """
-        waiting, active = deque(texts), dict[int, Generation]()
-        underway: deque[tuple[dict[int, Generation], Step]] = deque()
+        """Runs generations to their end: pairs of one of them and its next piece of text."""
+        loop = DecodeLoop(self.engine)
+        for text in texts:
+            loop.add(text)
         try:
-            while waiting or active:
-                yield from self._keep_room(active, underway)
-                free = [slot for slot in range(self.engine.slots) if slot not in active]
-                joining = {slot: waiting.popleft() for slot in free[: len(waiting)]}
-                if joining:
-                    active |= joining
-                    self.engine.start({s: (text.ids, text.options) for s, text in joining.items()})
-                if any(text.asked < text.options.max_new_tokens for text in active.values()):
-                    for text in active.values():
-                        text.asked += 1
-                    underway.append((dict(active), self.engine.step()))
-                    behind = self.engine.lag
-                else:
-                    behind = 0
-                yield from self._read(active, underway, behind)
+            while loop.busy:
+                yield from loop.turn()
         finally:
-            for slot in active:
-                self.engine.stop(slot)
-
-    def _keep_room(
-        self, active: dict[int, Generation], underway: deque
-    ) -> Iterator[tuple[Generation, str]]:
-        """Where a text fills the context, goes on with its last half."""
-        if all(self.engine.room(slot) for slot in active):
-            return
-        yield from self._read(active, underway, 0)
-        keep = max(1, self.model.context // 2)
-        full = {s: text.ids[-keep:] for s, text in active.items() if not self.engine.room(s)}
-        if full:
-            self.engine.shift(full)
-
-    def _read(
-        self, active: dict[int, Generation], underway: deque, behind: int
-    ) -> Iterator[tuple[Generation, str]]:
-        """Takes the tokens of all steps underway but the last ``behind``."""
-        while len(underway) > behind:
-            slots, step = underway.popleft()
-            tokens = step.read()
-            for slot, text in slots.items():
-                if text.reason is not None:
-                    continue
-                piece = text.push(tokens[slot])
-                if text.reason is not None:
-                    del active[slot]
-                    self.engine.stop(slot)
-                yield text, piece
+            loop.clear()

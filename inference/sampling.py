@@ -1,5 +1,6 @@
 """How the next token is chosen: the options, and the choice for a batch on the device."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -66,23 +67,37 @@ class Choice:
     """
 
     def __init__(self, slots: int, vocab_size: int, context: int, device: torch.device) -> None:
-        def row(value: float) -> Tensor:
-            return torch.full((slots, 1), value, device=device)
-
-        self.temperature, self.top_p, self.min_p = row(0.0), row(1.0), row(0.0)
-        self.penalty, self.top_k = row(1.0), row(float(vocab_size))
+        # One row a slot, so that a new text costs one copy to the device.
+        self._host = torch.tensor([[0.0, 1.0, 0.0, 1.0, float(vocab_size)]]).repeat(slots, 1)
+        self._table = self._host.to(device)
+        self.temperature, self.top_p, self.min_p, self.penalty, self.top_k = self._table.split(
+            1, dim=1
+        )
         self.noise = torch.zeros(slots, context, device=device)
         self.seen = torch.zeros(slots, vocab_size, dtype=torch.bool, device=device)
         self._rank = torch.arange(vocab_size, device=device)
 
-    def set(self, slot: int, options: SamplingOptions) -> None:
-        """Takes the options of the text that now has ``slot``; nothing was seen of it yet."""
-        self.temperature[slot] = options.temperature
-        self.top_k[slot] = float(options.top_k or len(self._rank))
-        self.top_p[slot] = options.top_p
-        self.min_p[slot] = options.min_p
-        self.penalty[slot] = options.repetition_penalty
-        self.seen[slot] = False
+    def set(self, options: Mapping[int, SamplingOptions]) -> None:
+        """Takes the options of the texts that now have these slots."""
+        for slot, asked in options.items():
+            top_k = float(asked.top_k or len(self._rank))
+            row = [asked.temperature, asked.top_p, asked.min_p, asked.repetition_penalty, top_k]
+            self._host[slot] = torch.tensor(row)
+        self._table.copy_(self._host)
+
+    def fill(self, slots: Tensor, ids: Tensor, noise: Tensor, fresh: bool) -> None:
+        """What the tokens of texts change: they were seen, and there are new random numbers.
+
+        Args:
+            slots: where the texts are, (n,).
+            ids: their tokens, (n, T); a shorter text is padded with tokens of its own.
+            noise: a random number for each position, (n, context).
+            fresh: the texts are new, nothing was seen of them yet.
+        """
+        if fresh:
+            self.seen.index_fill_(0, slots, False)
+        self.seen[slots[:, None], ids] = True
+        self.noise.index_copy_(0, slots, noise)
 
     def greedy(self, logits: Tensor) -> Tensor:
         """The likeliest token (B,) of logits (B, V)."""
@@ -92,16 +107,23 @@ class Choice:
         changed = torch.where(logits > 0, logits / self.penalty, logits * self.penalty)
         return torch.where(self.seen, changed, logits)
 
-    def sample(self, logits: Tensor, positions: Tensor) -> Tensor:
+    def sample(self, logits: Tensor, positions: Tensor, likeliest: int = 0) -> Tensor:
         """A token (B,) by each slot's options, from logits (B, V) at positions (B,).
 
         Penalty, temperature, top-k, top-p, min-p, in the order of transformers. The choice is the
         place where the cumulative probability passes the slot's random number.
+
+        Args:
+            logits, positions: of the tokens that are chosen.
+            likeliest: no slot's top-k is above this, so no more need be sorted; 0 sorts all.
         """
         logits = self.penalised(logits)
         scaled = logits / self.temperature.clamp(min=1e-5)
-        values, order = scaled.sort(dim=-1, descending=True, stable=True)  # (B, V)
-        values = values.masked_fill(self._rank >= self.top_k, float("-inf"))
+        if likeliest:
+            values, order = scaled.topk(likeliest, dim=-1)  # (B, likeliest)
+        else:
+            values, order = scaled.sort(dim=-1, descending=True, stable=True)  # (B, V)
+        values = values.masked_fill(self._rank[: values.shape[1]] >= self.top_k, float("-inf"))
         share = values.softmax(dim=-1)
         keep = (share.cumsum(dim=-1) - share < self.top_p) & (share >= self.min_p * share[:, :1])
         cumulative = (share * keep).cumsum(dim=-1)

@@ -1,7 +1,9 @@
 """Text to token numbers and back, from an artifact's ``tokenizer.json``."""
 
+import codecs
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,14 @@ class Tokenizer:
         source: the content of the file.
 
     Raises:
-        ValueError: the content is no tokenizer, or the package tokenizers is needed and missing.
+        ValueError: the content is no tokenizer, its tokens are not made of bytes as GPT-2's are, or
+            the package tokenizers is needed and missing.
     """
 
     def __init__(self, source: str) -> None:
         try:
-            kind = json.loads(source)["model"]["type"]
+            content = json.loads(source)
+            kind = content["model"]["type"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError("tokenizer.json is damaged; export the model again") from error
         self.source = source
@@ -31,10 +35,12 @@ class Tokenizer:
         self._bpe: Any = None
         self._characters: list[str] = []
         if kind == "WordLevel":
-            vocabulary = json.loads(source)["model"]["vocab"]
+            vocabulary = content["model"]["vocab"]
             self._characters = sorted(vocabulary, key=vocabulary.__getitem__)
             self._index = {character: index for index, character in enumerate(self._characters)}
             return
+        if (content.get("decoder") or {}).get("type") != "ByteLevel":
+            raise ValueError(f"a {kind} tokenizer must be byte-level, as GPT-2's is")
         try:
             from tokenizers import Tokenizer as HFTokenizer
         except ModuleNotFoundError as error:
@@ -77,9 +83,32 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token numbers; bytes that are no UTF-8 become U+FFFD."""
-        if self._bpe is not None:
-            return self._bpe.decode(list(ids), skip_special_tokens=True)
-        return "".join(self._characters[number] for number in ids)
+        return b"".join(map(self.pieces.__getitem__, ids)).decode("utf-8", "replace")
+
+    @cached_property
+    def pieces(self) -> list[bytes]:
+        """The bytes of each token, by number; a special token has none."""
+        if self._bpe is None:
+            return [character.encode() for character in self._characters]
+        added = self._bpe.get_added_tokens_decoder()
+        letters = _bytes_of_letters()
+        pieces = []
+        for number in range(self.vocab_size):
+            if number in added:
+                text = added[number]
+                pieces.append(b"" if text.special else text.content.encode())
+            else:
+                token = self._bpe.id_to_token(number)
+                pieces.append(bytes(letters[letter] for letter in token or ""))
+        return pieces
+
+
+def _bytes_of_letters() -> dict[str, int]:
+    """GPT-2's letters for bytes: printable ones stand for themselves, others follow U+0100."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = (byte for byte in range(256) if byte not in printable)
+    letters = {chr(byte): byte for byte in printable}
+    return letters | {chr(0x100 + place): byte for place, byte in enumerate(others)}
 
 
 class TextStream:
@@ -94,35 +123,35 @@ class TextStream:
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
-        self._tokenizer = tokenizer
+        self._pieces = tokenizer.pieces
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop = tuple(stop)
-        self._ids: list[int] = []
-        self._kept = 0  # tokens whose text was taken already, but for the last few
         self._pending = ""
-        self.text = ""
+        self._shown: list[str] = []
         self.stopped = False
+
+    @property
+    def text(self) -> str:
+        """All that was given out so far."""
+        if len(self._shown) > 1:
+            self._shown = ["".join(self._shown)]
+        return self._shown[0] if self._shown else ""
 
     def push(self, token: int) -> str:
         """The text that is sure after this token, perhaps none."""
-        self._ids.append(token)
-        # Decoding from a little before the new tokens: a token may be read differently at a start.
-        before = self._tokenizer.decode(self._ids[: self._kept])
-        now = self._tokenizer.decode(self._ids)
-        # A character has at most four bytes, so more tokens than that are no beginning of one.
-        if now.endswith("\ufffd") and len(self._ids) - self._kept < 4:
-            return ""
-        self._pending += now[len(before) :]
-        self._ids, self._kept = self._ids[-4:], len(self._ids[-4:])
+        text = self._decoder.decode(self._pieces[token])
+        if not self._stop:
+            self._shown.append(text)
+            return text
+        self._pending += text
         return self._emit()
 
     def flush(self) -> str:
         """What was held back, when no more tokens come."""
         if self.stopped:
             return ""
-        before = self._tokenizer.decode(self._ids[: self._kept])
-        tail = self._tokenizer.decode(self._ids)[len(before) :]
-        piece, self._pending = self._pending + tail, ""
-        self.text += piece
+        piece, self._pending = self._pending + self._decoder.decode(b"", final=True), ""
+        self._shown.append(piece)
         return piece
 
     def _emit(self) -> str:
@@ -133,7 +162,7 @@ class TextStream:
             held = max((_overlap(self._pending, stop) for stop in self._stop), default=0)
             cut = len(self._pending) - held
             piece, self._pending = self._pending[:cut], self._pending[cut:]
-        self.text += piece
+        self._shown.append(piece)
         return piece
 
 

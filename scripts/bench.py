@@ -10,6 +10,7 @@ BENCHMARKS = {
     "train": ("scripts.bench_train", "one config against the course's loop and plain Lightning"),
     "infer": ("scripts.bench_infer", "every exported file of a model against the eager net"),
     "generate": ("scripts.bench_generate", "tokens a second of the sampler and the course's loop"),
+    "batch": ("scripts.bench_batch", "many requests on one model, together and one by one"),
     "text": ("scripts.bench_text", "the Shakespeare model over seeds, and its artifacts"),
 }
 

@@ -51,10 +51,9 @@ def main(argv: Sequence[str]) -> int:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     results = _measure(arguments, device)
-    where = torch.cuda.get_device_name() if device == "cuda" else _processor()
     document = {
         "shape": arguments.shape,
-        "where": where,
+        "where": where(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "new_tokens": arguments.tokens,
@@ -64,7 +63,8 @@ def main(argv: Sequence[str]) -> int:
     if arguments.json:
         print(json.dumps(document))
         return 0
-    print(f"{arguments.shape} on {where}, {document['threads']} threads, torch {torch.__version__}")
+    machine = f"{document['where']}, {document['threads']} threads, torch {torch.__version__}"
+    print(f"{arguments.shape} on {machine}")
     base = next(iter(results.values()))["median"]
     for name, row in results.items():
         print(
@@ -103,12 +103,24 @@ def _measure(arguments: argparse.Namespace, device: str) -> dict[str, dict[str, 
     results = {}
     for name, (batch, _) in candidates.items():
         rates = [batch * arguments.tokens / value for value in seconds[name]]
-        results[name] = {
-            "median": statistics.median(rates),
-            "min": min(rates),
-            "max": max(rates),
-        }
+        results[name] = spread(rates)
     return results
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """What stands in a report of several rounds."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def letter_tokenizer(size: int) -> Tokenizer:
+    """A vocabulary of ``size`` single letters, from planes where there are enough of them."""
+    letters = "".join(chr(0x10000 + index) for index in range(size))
+    return Tokenizer(CharTokenizer(letters).to_json())
+
+
+def where(device: str) -> str:
+    """The processor that ``device`` is."""
+    return torch.cuda.get_device_name() if device == "cuda" else _processor()
 
 
 def _ours(
@@ -120,9 +132,7 @@ def _ours(
     batch: int,
     **kwargs: Any,
 ) -> Callable[[], None]:
-    # One character for each token, from planes where there are enough of them.
-    letters = "".join(chr(0x10000 + index) for index in range(config.vocab_size))
-    tokenizer = Tokenizer(CharTokenizer(letters).to_json())
+    tokenizer = letter_tokenizer(config.vocab_size)
     generator = TextGenerator(
         asdict(config), net.state_dict(), tokenizer, device=device, slots=batch, **kwargs
     )
