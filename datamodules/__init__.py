@@ -5,6 +5,7 @@ from datamodules.digits import DigitsDataModule
 from datamodules.dropout_study import DropoutStudyDataModule
 from datamodules.gaussians import GaussiansDataModule
 from datamodules.images import ImageDataModule
+from datamodules.instruction import InstructionDataModule
 from datamodules.line import LineDataModule
 from datamodules.mnist import MNISTDataModule
 from datamodules.resident import ResidentLoader
@@ -23,6 +24,7 @@ __all__ = [
     "DropoutStudyDataModule",
     "GaussiansDataModule",
     "ImageDataModule",
+    "InstructionDataModule",
     "LineDataModule",
     "MNISTDataModule",
     "ResidentLoader",

@@ -118,6 +118,51 @@ class BPETokenizer:
             bpe.add_special_tokens([END_OF_TEXT])
         return cls(bpe._tokenizer)
 
+    @classmethod
+    def from_pretrained(cls, name: str) -> "BPETokenizer":
+        """The tokenizer of a pretrained GPT-2.
+
+        Args:
+            name: on the Hugging Face hub; or a folder with ``tokenizer.json``, or with GPT-2's
+                ``vocab.json`` and ``merges.txt``.
+
+        Raises:
+            ValueError: it cannot be had, or has no end of text.
+        """
+        folder = Path(name)
+        if folder.is_dir() and not (folder / "tokenizer.json").is_file():
+            return cls.from_files(folder)
+        library = _library()
+        try:
+            if folder.is_dir():
+                tokenizer = library.Tokenizer.from_file(str(folder / "tokenizer.json"))
+            else:
+                tokenizer = library.Tokenizer.from_pretrained(name)
+        except Exception as error:  # the package raises Exception itself
+            raise ValueError(
+                f"the tokenizer of {name} cannot be had ({' '.join(str(error).split())[:200]}); "
+                "without a network name a folder with tokenizer.json, such as the hf folder of an "
+                "exported model, or with GPT-2's vocab.json and merges.txt"
+            ) from error
+        found = cls(tokenizer)
+        found.end  # noqa: B018  says it where there is none
+        return found
+
+    @property
+    def end(self) -> int:
+        """Number of the end of text.
+
+        Raises:
+            ValueError: the vocabulary has none.
+        """
+        number = self._tokenizer.token_to_id(END_OF_TEXT)
+        if number is None:
+            raise ValueError(
+                f"the tokenizer has no {END_OF_TEXT}, which ends an answer; take a byte-pair "
+                "tokenizer such as GPT-2's"
+            )
+        return number
+
     @property
     def vocab_size(self) -> int:
         return self._tokenizer.get_vocab_size()

@@ -3,6 +3,7 @@
 from lightning_modules.binary_classifier import BinaryClassifier
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.curve_regressor import CurveRegressor
+from lightning_modules.gpt2_lora import GPT2LoRA
 from lightning_modules.mini_gpt import MiniGPT
 from lightning_modules.mnist_cnn import MNISTCNN
 from lightning_modules.mnist_fast import MNISTFast
@@ -16,6 +17,7 @@ __all__ = [
     "MNISTMLP",
     "BinaryClassifier",
     "CurveRegressor",
+    "GPT2LoRA",
     "ImageClassifier",
     "LineRegressor",
     "MNISTFast",
