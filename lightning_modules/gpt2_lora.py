@@ -35,10 +35,13 @@ class CausalLoss(nn.Module):
         lm: a ``GPT2LMHeadModel``, adapted or not.
     """
 
-    def __init__(self, lm: nn.Module) -> None:
+    lm: Any  # transformers' own, or within peft's wrapper
+    head: Tensor
+
+    def __init__(self, lm: Any) -> None:
         super().__init__()
         self.lm = lm
-        weight = lm.get_output_embeddings().weight.detach()  # type: ignore[operator]
+        weight = lm.get_output_embeddings().weight.detach()
         self.vocab_size = len(weight)
         rows = -len(weight) % 64
         self.register_buffer("head", F.pad(weight, (0, 0, 0, rows)), persistent=False)
@@ -54,7 +57,7 @@ class CausalLoss(nn.Module):
             same = segments[:, None, :, None] == segments[:, None, None, :]
             mask = same & (places[:, None] >= places)  # (B, 1, T, T)
         base = self.lm.get_base_model() if hasattr(self.lm, "get_base_model") else self.lm
-        return base.transformer(  # type: ignore[union-attr,operator]
+        return base.transformer(
             input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False
         ).last_hidden_state
 
@@ -276,7 +279,8 @@ def load_base(pretrained: str, dtype: torch.dtype) -> tuple[Any, str]:
     """
     try:
         from transformers import AutoConfig, GPT2LMHeadModel
-        from transformers.utils import cached_file, logging
+        from transformers.utils import logging
+        from transformers.utils.hub import cached_file
     except ModuleNotFoundError as error:
         raise ValueError("GPT-2 needs transformers and peft: make setup EXTRAS=dev,llm") from error
     _register_attention()

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -76,7 +77,7 @@ def random_generator(arguments: argparse.Namespace) -> tuple[TextGenerator, str]
 
 def _measure(
     generator: TextGenerator, prompt: str, arguments: argparse.Namespace
-) -> dict[str, object]:
+) -> dict[str, Any]:
     batcher = Batcher(generator, max_queue=arguments.requests)
 
     def ask(seed: int, tokens: int = arguments.tokens) -> Request:
