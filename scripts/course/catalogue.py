@@ -119,14 +119,15 @@ def find(lessons: list[Lesson], asked: str) -> Lesson:
     raise ValueError(f"there is no lesson {asked!r}; {hint}")
 
 
-def show(value: Any) -> str:
+def show(value: Any, thousands: str = ",") -> str:
     """A value as short as it can be read."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(show, value))}]"
+        # A comma within a number would look like one more number.
+        return f"[{', '.join(show(one, thousands='') for one in value)}]"
     if isinstance(value, int):
-        return f"{value:,}"
+        return f"{value:{thousands}}"
     return f"{value:.4g}"
 
 

@@ -153,6 +153,24 @@ def test_rules() -> None:
         Rule()
 
 
+def test_values_are_shown_so_that_they_can_be_told_apart() -> None:
+    assert catalogue.show(52138) == "52,138"
+    assert catalogue.show([[15496, 11], [1.5]]) == "[[15496, 11], [1.5]]"
+    assert catalogue.show([True]) == "[yes]"
+
+
+def test_text_as_numbers(gpu_learning, workplace: Path) -> None:
+    pytest.importorskip("tokenizers", reason="needs the extra llm")
+    code, out, _ = gpu_learning("lessons", "verify", "--json", "18")
+    row = json.loads(out)["lessons"][0]
+    status = {figure["name"]: figure["status"] for figure in row["figures"]}
+    # GPT-2's own files are not shipped.
+    assert status.pop("Hello, world! in GPT-2's tokens") == "skipped"
+    assert set(status.values()) == {"pass"}
+    assert code == 0
+    assert (workplace / "logs" / "lessons" / "18-text" / "tokens.png").is_file()
+
+
 def test_the_data_file_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "lessons.yaml"
     entry = "- {step: 1, name: a, title: A, sees: a, check: m:f}\n"
