@@ -81,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gpu-learning: interrupted; a fit goes on with --ckpt_path last", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Who reads the output, `head` say, has enough. What Python still holds back goes nowhere,
+        # or it would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell reports a program that a closed pipe ended
     except Exception as error:
         if os.environ.get(DEBUG) or not isinstance(error, _expected_errors()):
             raise

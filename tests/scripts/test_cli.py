@@ -1,8 +1,11 @@
 import importlib
+import subprocess
+import sys
 
 import pytest
 
 from scripts.cli import COMMANDS
+from tests.conftest import ROOT
 
 
 def test_help_names_every_command(gpu_learning) -> None:
@@ -33,6 +36,19 @@ def test_every_command_has_help(gpu_learning, name: str) -> None:
     code, out, _ = gpu_learning(name, "--help")
     assert code == 0
     assert "usage" in out.lower()
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    # Its first line is read and the pipe closed, as head does; the rest has nowhere to go.
+    command = [sys.executable, "-u", "-m", "scripts.cli", "lessons"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
 
 
 def test_an_error_of_ours_keeps_its_traceback(monkeypatch, gpu_learning) -> None:
