@@ -90,6 +90,8 @@ def _not_here(name: str, built_for: str, device: str) -> str | None:
 
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             return "this onnxruntime runs on the CPU only"
+    if device == "cuda" and name.startswith("executorch"):
+        return "ExecuTorch's kernels are the CPU's here"
     if device == "cuda" and name == "int8":
         return "torch has 8-bit linear layers for the CPU only"
     return None
