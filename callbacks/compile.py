@@ -21,6 +21,7 @@ class Compile(pl.Callback):
     Args:
         mode: of torch.compile: ``default``, ``max-autotune-no-cudagraphs``; without a graph
             strategy also ``reduce-overhead``, which makes CUDA graphs of its own.
+        without_gpu: ``compile`` compiles for the CPU, too; ``skip`` leaves the net as it is there.
 
     Raises:
         ValueError: an unknown mode, a module without ``net``, or ``reduce-overhead`` within
@@ -32,17 +33,22 @@ class Compile(pl.Callback):
           - class_path: callbacks.Compile
     """
 
-    def __init__(self, mode: str = "default") -> None:
+    def __init__(self, mode: str = "default", without_gpu: str = "compile") -> None:
         modes = ("default", *torch._inductor.list_mode_options())
         if mode not in modes:
             raise ValueError(f"mode must be one of {', '.join(modes)}, got {mode!r}")
+        if without_gpu not in ("compile", "skip"):
+            raise ValueError(f"without_gpu must be compile or skip, got {without_gpu!r}")
         self.mode = mode
+        self.without_gpu = without_gpu
         self._compiled: Any = None
 
     # Not before: the model summary and TensorBoard's graph page run the net in ways of their own,
     # and torch.compile remembers of a net that it could not compile it there.
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         net = _net(pl_module)
+        if self.without_gpu == "skip" and trainer.strategy.root_device.type != "cuda":
+            return
         own_graphs = self.mode in ("reduce-overhead", "max-autotune")
         if own_graphs and getattr(trainer.strategy, "steps_per_replay", 0):
             raise ValueError(

@@ -1,15 +1,16 @@
 """An artifact in ``models/`` at the end of a fit."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 
+from callbacks.export_best import ExportBest
 from callbacks.exporting import DEFAULT, check_formats, export, fresh_copy, make_source
 
 
-class Export(pl.Callback):
+class Export(ExportBest):
     """Exports the best checkpoint of the fit, as ``gpu-learning export`` would.
 
     Every file is read back by a fresh process and compared with eager on the test split, which
@@ -42,7 +43,7 @@ class Export(pl.Callback):
     ) -> None:
         if device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device must be auto, cpu or cuda, got {device!r}")
-        self.folder = Path(models) / name
+        super().__init__(name, models)
         self.formats = list(formats)
         self.device = device
         if device == "auto":
@@ -52,17 +53,8 @@ class Export(pl.Callback):
         check_formats(self.formats, self.device)
         if trainer.datamodule is None:
             raise ValueError("Export compares with eager on test data: fit with a datamodule")
-        if trainer.checkpoint_callback is None:
-            raise ValueError("Export writes the best checkpoint: keep callbacks.BestAndLast")
+        super().on_fit_start(trainer, pl_module)
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.fast_dev_run or not trainer.is_global_zero:
-            return
-        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-        if not best:
-            raise ValueError("the fit left no checkpoint to export; train for an epoch at least")
-        data = fresh_copy(trainer.datamodule)
-        manifest = export(
-            make_source(Path(best), type(pl_module), data), self.folder, self.formats, self.device
-        )
-        rank_zero_info(f"{self.folder}: {', '.join(manifest['files'])}")
+    def export(self, checkpoint: Path, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
+        source = make_source(checkpoint, type(pl_module), fresh_copy(trainer.datamodule))
+        return export(source, self.folder, self.formats, self.device)

@@ -1,10 +1,11 @@
 """A language model's artifact in ``models/`` at the end of a fit."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities import rank_zero_info
 
+from callbacks.export_best import ExportBest
 from callbacks.text_exporting import (
     TEXT_DEFAULT,
     check_text_formats,
@@ -13,7 +14,7 @@ from callbacks.text_exporting import (
 )
 
 
-class ExportText(pl.Callback):
+class ExportText(ExportBest):
     """Exports the best checkpoint of the fit, as ``gpu-learning export`` would.
 
     Args:
@@ -36,18 +37,8 @@ class ExportText(pl.Callback):
         self, name: str, formats: tuple[str, ...] = TEXT_DEFAULT, models: str = "models"
     ) -> None:
         check_text_formats(formats)
-        self.folder = Path(models) / name
+        super().__init__(name, models)
         self.formats = list(formats)
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.checkpoint_callback is None:
-            raise ValueError("ExportText writes the best checkpoint: keep callbacks.BestAndLast")
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.fast_dev_run or not trainer.is_global_zero:
-            return
-        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-        if not best:
-            raise ValueError("the fit left no checkpoint to export; train for an epoch at least")
-        manifest = export_text(read_text_source(Path(best)), self.folder, self.formats)
-        rank_zero_info(f"{self.folder}: {', '.join(manifest['files'])}")
+    def export(self, checkpoint: Path, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
+        return export_text(read_text_source(checkpoint), self.folder, self.formats)

@@ -54,6 +54,8 @@ class TextGenerator:
             )
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise ValueError("torch sees no CUDA GPU; use --device cpu")
         if dtype is None:
             dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
         self.tokenizer = tokenizer

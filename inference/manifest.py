@@ -21,13 +21,17 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class ArtifactFile:
-    """One file of an artifact; ``size`` in bytes, ``device`` is ``any``, ``cpu`` or ``cuda``."""
+    """One file of an artifact; ``size`` in bytes, ``device`` is ``any``, ``cpu`` or ``cuda``.
+
+    ``batch`` is the one batch size that the file itself runs, None for any.
+    """
 
     format: str
     path: Path
     size: int
     sha256: str
     device: str
+    batch: int | None = None
 
     def read(self) -> bytes:
         """The checked content.
@@ -152,7 +156,12 @@ def _file(folder: Path, name: str, entry: dict[str, Any]) -> ArtifactFile:
     if entry["device"] not in ("any", "cpu", "cuda"):
         raise ValueError(f"device {entry['device']!r} is not any, cpu or cuda")
     return ArtifactFile(
-        name, folder / entry["file"], _whole(entry["bytes"]), entry["sha256"], entry["device"]
+        name,
+        folder / entry["file"],
+        _whole(entry["bytes"]),
+        entry["sha256"],
+        entry["device"],
+        _whole(entry["batch"]) if "batch" in entry else None,
     )
 
 

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 # Best first, by measurement. Files with native code (aoti) are run only where they are asked for.
 BEST = {
-    "cpu": ("onnx", "onnx-int8", "torchscript", "pt2", "int8"),
+    # ExecuTorch is as fast as ONNX Runtime, but takes seconds to import and runs row by row.
+    "cpu": ("onnx", "onnx-int8", "torchscript", "pt2", "executorch", "executorch-int8", "int8"),
     "cuda": ("pt2", "pt2-fp16", "torchscript"),
 }
-RUNTIMES = ("onnx", "onnx-int8", "torchscript", "int8", "pt2", "pt2-fp16", "aoti", "aoti-fp16")
+RUNTIMES = (*BEST["cpu"], "pt2-fp16", "aoti", "aoti-fp16")
 
 
 class Model:
@@ -100,13 +101,18 @@ def load(
 def _missing(name: str) -> str | None:
     from importlib.util import find_spec
 
-    package = "onnxruntime" if name.startswith("onnx") else "torch"
+    packages = {"onnx": "onnxruntime", "executorch": "executorch"}
+    package = packages.get(name.removesuffix("-int8"), "torch")
     return None if find_spec(package) else f"{name} needs {package}, which is not installed"
 
 
 def _open(manifest: Manifest, file: ArtifactFile, device: str, threads: int | None) -> Runtime:
     if file.format in ("onnx", "onnx-int8"):
         return OnnxRuntime(file, device, threads)
+    if file.format in ("executorch", "executorch-int8"):
+        from inference.executorch_runtime import ExecutorchRuntime
+
+        return ExecutorchRuntime(file, device, threads)
     from inference.torch_runtime import TorchRuntime
 
     opened = TorchRuntime(file, device, threads)

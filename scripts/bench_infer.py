@@ -46,6 +46,10 @@ def main(argv: Sequence[str]) -> int:
     """Prints latency, ratio to eager, throughput, size and accuracy; draws a plot."""
     arguments = _parse(argv)
     manifest = read_manifest(arguments.model)
+    if manifest.task == "text-generation":
+        raise ValueError(
+            f"{arguments.model} is a language model; gpu-learning bench generate measures those"
+        )
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("torch sees no CUDA GPU; use --device cpu")
     source = _source(manifest, arguments.checkpoint, arguments.root)
@@ -99,9 +103,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _sizes(text: str) -> list[int]:
-    sizes = [int(part) for part in text.split(",")]
+    try:
+        sizes = [int(part) for part in text.split(",")]
+    except ValueError:
+        sizes = [0]
     if min(sizes) < 1:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers above 0, such as 1,256")
     return sizes
 
 

@@ -55,7 +55,18 @@ def eager_arms(net: nn.Module, device: str, compiled: bool) -> dict[str, Arm]:
         torch._dynamo.config.fail_on_recompile_limit_hit = True
         fast = copy.deepcopy(last)
         fast.compile(dynamic=False)
-        arms["torch.compile"] = Arm(prepare, fast, fetch)
+
+        def compiled_net(inputs: torch.Tensor) -> torch.Tensor:
+            try:
+                return fast(inputs)
+            except torch._dynamo.exc.FailOnRecompileLimitHit as error:
+                raise ValueError(
+                    f"torch.compile makes {torch._dynamo.config.recompile_limit} programs of one "
+                    "net at most and would run eager from here on; give --batches fewer sizes, or "
+                    "leave --compile out"
+                ) from error
+
+        arms["torch.compile"] = Arm(prepare, compiled_net, fetch)
     if device == "cuda":
 
         def whole(inputs: np.ndarray) -> np.ndarray:
@@ -90,6 +101,8 @@ def _not_here(name: str, built_for: str, device: str) -> str | None:
 
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             return "this onnxruntime runs on the CPU only"
+    if device == "cuda" and name.startswith("executorch"):
+        return "ExecuTorch's kernels are the CPU's here"
     if device == "cuda" and name == "int8":
         return "torch has 8-bit linear layers for the CPU only"
     return None

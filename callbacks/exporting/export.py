@@ -26,7 +26,7 @@ from callbacks.exporting.prober import Prober
 from callbacks.exporting.source import Source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PACKAGES = ("gpu-learning", "torch", "lightning", "onnx", "onnxruntime", "numpy")
+_PACKAGES = ("gpu-learning", "torch", "lightning", "onnx", "onnxruntime", "executorch", "numpy")
 
 
 def export(source: Source, folder: Path, formats: Sequence[str], device: str) -> dict[str, Any]:
@@ -57,6 +57,10 @@ def export(source: Source, folder: Path, formats: Sequence[str], device: str) ->
     try:
         document = _build(source, build, folder.name, names, device)
         put_in_place(build, folder, [entry["file"] for entry in document["files"].values()])
+    except OSError as error:
+        raise ValueError(
+            f"{folder} could not be written, and what was there stays: {error}"
+        ) from error
     finally:
         shutil.rmtree(build, ignore_errors=True)
     return document
@@ -71,6 +75,9 @@ def check_name(name: str) -> None:
 def _build(
     source: Source, build: Path, name: str, formats: list[str], device: str
 ) -> dict[str, Any]:
+    work = build / "work"
+    work.mkdir()
+    eager = eager_reference(source, work)
     example = torch.from_numpy(source.inputs[:2])
     files = {kind: _write(source, example, build, kind, device) for kind in formats}
     document = {
@@ -83,10 +90,7 @@ def _build(
         "files": files,
     }
     write_manifest(build, document)
-    work = build / "work"
-    work.mkdir()
     with Prober() as prober:
-        eager = eager_reference(source, work)
         places = {kind: files[kind]["device"].replace("any", "cpu") for kind in formats}
         for kind in formats:
             files[kind]["checked"] = check_file(prober, kind, build, eager, places[kind])
@@ -106,15 +110,20 @@ def _write(
     source: Source, example: torch.Tensor, build: Path, kind: str, device: str
 ) -> dict[str, Any]:
     made = FORMATS[kind]
+    if made.calibrated:
+        if source.calibration is None:
+            raise ValueError(f"{kind} needs training inputs to measure the range of activations")
+        example = torch.from_numpy(source.calibration())
     path = build / f"{kind}{made.suffix}"
     made.write(source.net, example, path, device)
     path = name_by_content(path)
-    return {
+    entry = {
         "file": path.name,
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "device": device if made.native else "any",
     }
+    return entry if made.batch is None else {**entry, "batch": made.batch}
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The kinds of file that an export can write, and how far each may stray from eager."""
 
 import copy
+import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from callbacks.exporting import native, onnx_files
+from callbacks.exporting import executorch_files, native, onnx_files
 
 Writer = Callable[[nn.Module, Tensor, Path, str], None]
 
@@ -22,9 +23,12 @@ class Format:
     Args:
         suffix: of the file's name.
         write: takes the net in eval mode on the CPU, an example batch, the file and the device.
+        calibrated: the example batch is a part of the training split, not of the test split.
+        batch: the one batch size that the file runs; None for any.
         drift: largest difference from eager that passes, as a share of eager's largest output.
         agreement: smallest share of inputs with eager's answer that passes.
         needs: packages beyond torch.
+        extra: the extra of pyproject.toml that has them.
         int8: the file must be seen to run int8 operations.
         native: it is built for the device at hand; the others run anywhere.
         runs: it can be run on its own; what cannot is compared weight by weight.
@@ -35,9 +39,12 @@ class Format:
     drift: float = 1e-4
     agreement: float = 0.9999
     needs: tuple[str, ...] = ()
+    extra: str = "export"
     int8: bool = False
     native: bool = False
     runs: bool = True
+    calibrated: bool = False
+    batch: int | None = None
 
 
 def write_torchscript(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
@@ -62,31 +69,36 @@ def write_int8(net: nn.Module, example: Tensor, path: Path, device: str) -> None
 
 
 def _save_script(net: nn.Module, path: Path) -> None:
+    content = io.BytesIO()  # a full disk is then an error of the write alone
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            torch.jit.save(torch.jit.freeze(torch.jit.script(net)), path)
+            torch.jit.save(torch.jit.freeze(torch.jit.script(net)), content)
         except Exception as error:  # the compiler of TorchScript raises many kinds
             raise ValueError(
                 f"TorchScript cannot compile {type(net).__name__}; use pt2 or onnx instead. "
                 f"It says: {' '.join(str(error).split())[:300]}"
             ) from error
+    path.write_bytes(content.getvalue())
 
 
 def write_pt2(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
     """torch.export's graph with its weights, for any batch size."""
-    torch.export.save(native.program(net, example), path)
+    content = io.BytesIO()
+    torch.export.save(native.program(net, example), content)
+    path.write_bytes(content.getvalue())
 
 
 def write_safetensors(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
     """The weights alone, under the names of the net's state_dict."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     weights = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
-    save_file(weights, path, metadata={"format": "pt"})
+    path.write_bytes(save(weights, metadata={"format": "pt"}))
 
 
 _ONNX = ("onnx", "onnxruntime", "onnxscript")
+_EXECUTORCH = ("executorch",)
 
 FORMATS = {
     "torchscript": Format(".pt", write_torchscript),
@@ -100,6 +112,24 @@ FORMATS = {
     # A GPU multiplies in TF32 where torch lets it: ten bits of mantissa.
     "aoti": Format(".pt2", native.write_aoti, drift=1e-2, agreement=0.999, native=True),
     "aoti-fp16": Format(".pt2", native.write_aoti_fp16, drift=2e-2, agreement=0.998, native=True),
+    "executorch": Format(
+        ".pte",
+        executorch_files.write_executorch,
+        needs=_EXECUTORCH,
+        extra="executorch",
+        batch=1,
+    ),
+    "executorch-int8": Format(
+        ".pte",
+        executorch_files.write_executorch_int8,
+        drift=0.25,  # its ranges are fixed, so that what lies beyond those of training is clipped
+        agreement=0.995,
+        needs=_EXECUTORCH,
+        extra="executorch",
+        int8=True,
+        calibrated=True,
+        batch=1,
+    ),
     "safetensors": Format(".safetensors", write_safetensors, needs=("safetensors",), runs=False),
 }
 DEFAULT = ("onnx", "onnx-int8", "pt2", "safetensors")
@@ -118,7 +148,8 @@ def check_formats(names: list[str], device: str) -> None:
             raise ValueError(f"there is no format {name!r}; there are {', '.join(FORMATS)}")
         missing = [package for package in FORMATS[name].needs if not find_spec(package)]
         if missing:
-            raise ValueError(f"{name} needs {', '.join(missing)}: make setup EXTRAS=dev,export")
+            extras = ",".join(dict.fromkeys(("dev", "export", FORMATS[name].extra)))
+            raise ValueError(f"{name} needs {', '.join(missing)}: make setup EXTRAS={extras}")
         if FORMATS[name].native:
             native.check(name, device)
     if len(set(names)) < len(names):

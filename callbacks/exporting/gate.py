@@ -39,7 +39,11 @@ class Eager:
 
 
 def eager_reference(source: Source, folder: Path) -> Eager:
-    """Runs the test split through the net; the inputs are left in ``folder`` for the probe."""
+    """Runs the test split through the net; the inputs are left in ``folder`` for the probe.
+
+    Raises:
+        ValueError: the net gives NaN or infinity, as one whose training diverged does.
+    """
     with torch.no_grad():
         outputs = torch.cat(
             [source.net(part) for part in torch.from_numpy(source.inputs).split(256)]
@@ -47,6 +51,13 @@ def eager_reference(source: Source, folder: Path) -> Eager:
     inputs_file = folder / "inputs.npy"
     np.save(inputs_file, source.inputs)
     values = outputs.numpy()
+    if not np.isfinite(values).all():
+        share = 1 - np.isfinite(values).mean()
+        raise ValueError(
+            f"{share:.1%} of the net's outputs on the test split are NaN or infinite: its training "
+            "diverged. Nothing was written; train again with a lower learning rate, or export an "
+            "earlier checkpoint"
+        )
     return Eager(
         source.net, values, answers_of(values, source.targets), source.targets, inputs_file
     )

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,23 @@ from torch import nn
 
 from datamodules import ImageDataModule
 
+_CALIBRATION = 256  # training inputs from which the range of activations is measured
+
 
 @dataclass(frozen=True)
 class Source:
     """A trained net and the data it is compared on.
 
     ``net`` is an eval copy on the CPU; ``inputs`` (N, ...) and ``targets`` (N, ...) are the test
-    split; ``description`` goes into the manifest as it is.
+    split; ``description`` goes into the manifest as it is; ``calibration`` reads some inputs of the
+    training split, for formats that need to know the range of activations.
     """
 
     net: nn.Module
     inputs: np.ndarray
     targets: np.ndarray
     description: dict[str, Any] = field(default_factory=dict)
+    calibration: Callable[[], np.ndarray] | None = None
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -106,7 +111,7 @@ def make_source(
         "test_inputs": len(inputs),
         **_input_description(data, inputs),
     }
-    return Source(net, inputs, targets, description)
+    return Source(net, inputs, targets, description, lambda: _training_inputs(fresh_copy(data)))
 
 
 def fresh_copy(data: pl.LightningDataModule) -> pl.LightningDataModule:
@@ -146,6 +151,17 @@ def _test_split(data: pl.LightningDataModule) -> tuple[np.ndarray, np.ndarray]:
     if not inputs:
         raise ValueError(f"{type(data).__name__} has no test split to compare an export on")
     return torch.cat(inputs).float().numpy(), torch.cat(targets).numpy()
+
+
+def _training_inputs(data: pl.LightningDataModule) -> np.ndarray:
+    """The first inputs of an epoch of training, whose order the datamodule's own seed decides."""
+    data.setup("fit")
+    inputs: list[torch.Tensor] = []
+    for batch in data.train_dataloader():
+        inputs.append(batch[0].cpu())
+        if sum(map(len, inputs)) >= _CALIBRATION:
+            break
+    return torch.cat(inputs)[:_CALIBRATION].float().numpy()
 
 
 def _class(path: str, base: type) -> Any:

@@ -104,6 +104,12 @@ def _build(source: TextSource, build: Path, name: str, formats: list[str]) -> di
             files[kind] = _entry(path)
     with torch.inference_mode():
         expected = torch.cat([source.net(part) for part in source.inputs.split(8)]).log_softmax(-1)
+    if not torch.isfinite(expected).all():
+        raise ValueError(
+            "the net's outputs on validation text are NaN or infinite: its training diverged. "
+            "Nothing was written; train again with a lower learning rate, or export an earlier "
+            "checkpoint"
+        )
     document = {
         "schema": 1,
         "name": name,

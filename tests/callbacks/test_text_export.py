@@ -8,12 +8,14 @@ import torch.nn.functional as F
 
 from callbacks.text_exporting import TextSource, export_text
 from callbacks.text_exporting.gguf_file import write_gguf
+from callbacks.text_exporting.weights import write_int8
 from datamodules import CharTokenizer, WindowLoader
 from datamodules.corpus import cats_and_dogs
 from inference import load
 from inference.generate import TextGenerator
 from inference.sampling import SamplingOptions
 from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig
+from scripts.bench_generate import SHAPES
 
 CHARACTERS = " .acdeghlmnorst"
 PROMPT = "the cat"
@@ -87,6 +89,23 @@ def test_the_courses_net_is_rewritten_for_other_programs(tmp_path: Path) -> None
         )
     with pytest.raises(ValueError, match="8 bits cannot hold"):
         export_text(text_source(_net(COURSE)), tmp_path / "course", ["gguf-q8"])
+
+
+def test_the_shakespeare_model_is_small(tmp_path: Path) -> None:
+    """nanoGPT's shape with random weights: at most 12 MB in 8 bits."""
+    gguf = pytest.importorskip("gguf")
+    net = GPT(SHAPES["shakespeare"]).eval().requires_grad_(False)
+    assert sum(parameter.numel() for parameter in net.parameters()) > 10_600_000
+    write_int8(net, tmp_path / "int8.safetensors")
+    assert (tmp_path / "int8.safetensors").stat().st_size < 12_000_000
+    tokenizer = CharTokenizer("".join(map(chr, range(0x4E00, 0x4E00 + 65)))).to_json()
+    for q8, name in ((False, "f16.gguf"), (True, "q8.gguf")):
+        write_gguf(net, tokenizer, tmp_path / name, "shakespeare", q8)
+    f16, q8 = ((tmp_path / name).stat().st_size for name in ("f16.gguf", "q8.gguf"))
+    assert q8 < 12_000_000
+    assert f16 >= 1.8 * q8
+    kinds = {tensor.tensor_type for tensor in gguf.GGUFReader(tmp_path / "q8.gguf").tensors}
+    assert gguf.GGMLQuantizationType.Q8_0 in kinds
 
 
 def _llama(path: Path, prompt: str, tokens: int, context: int) -> str:

@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,21 @@ def test_the_best_runtime_is_taken_and_torch_is_not_needed(artifact: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("onnx ")
+
+
+def test_rows_one_at_a_time_through_threads(artifact: Path) -> None:
+    """Single rows have buffers of their own in each thread, and answers that last."""
+    inputs, _ = test_split()
+    model = load(artifact, "onnx", threads=1)
+    assert isinstance(model, Classifier)
+    together = model(inputs[:64])
+    with ThreadPoolExecutor(4) as pool:
+        alone = list(pool.map(model, [inputs[row : row + 1] for row in range(64)]))
+    np.testing.assert_allclose(np.concatenate(alone), together, atol=1e-5)
+    first = model(inputs[:1])
+    kept = first.copy()
+    model(inputs[1:2])
+    np.testing.assert_array_equal(first, kept)
 
 
 def test_a_classifier_and_the_pipeline_agree(artifact: Path) -> None:

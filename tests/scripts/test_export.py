@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from inference import MNISTInferencePipeline, load
 from inference.manifest import read_manifest
-from scripts import bench_infer
+from scripts import bench_infer, infer_arms
 from scripts.pipelines import MNISTTrainingPipeline
 
 Command = Callable[..., tuple[int, str, str]]
@@ -126,6 +127,16 @@ def test_bench_infer_compares_all_files(
     (workplace / "other.ckpt").write_bytes(b"other")
     with pytest.raises(ValueError, match="is not the checkpoint"):
         bench_infer.main(["infer", str(artifact), "--checkpoint", "other.ckpt"])
+
+
+@torch._dynamo.config.patch(recompile_limit=1, fail_on_recompile_limit_hit=False)
+def test_bench_infer_does_not_measure_a_fallback() -> None:
+    """Past its limit torch.compile runs eager without a word."""
+    torch.compiler.reset()
+    arms = infer_arms.eager_arms(torch.nn.Linear(4, 2).requires_grad_(False), "cpu", compiled=True)
+    inputs = np.ones((8, 4), np.float32)
+    with pytest.raises(ValueError, match="1 programs of one net at most"):
+        infer_arms.measure(arms, inputs, [1, 2, 3], rounds=2, device="cpu")
 
 
 def test_the_pipelines_train_save_and_predict(workplace: Path) -> None:

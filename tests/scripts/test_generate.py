@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from callbacks.exporting.commit import name_by_content, write_manifest
 from callbacks.text_exporting import export_text
@@ -53,16 +54,28 @@ def test_text_goes_to_standard_output_and_speed_to_standard_error(gpu_learning, 
         (["the", "--temperature", "-1"], "temperature must be 0"),
         (["the", "--format", "gguf"], "has no gguf; it has safetensors"),
         (["the", "--num-samples", "0"], "--num-samples must be"),
+        (["the", "--stop", ""], "a stop string must not be empty"),
     ):
         code, out, err = gpu_learning("generate", model, *arguments)
         assert (code, out) == (1, "")
         assert message in err
+
+    code, _, err = gpu_learning("bench", "infer", model)
+    assert code == 1
+    assert "is a language model; gpu-learning bench generate" in err
 
     weights = next(model.glob("safetensors-*"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     code, _, err = gpu_learning("generate", model, "the")
     assert code == 1
     assert "checksum" in err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(gpu_learning, model) -> None:
+    code, out, err = gpu_learning("generate", model, "the cat", "--device", "cuda")
+    assert (code, out) == (1, "")
+    assert "torch sees no CUDA GPU" in err
 
 
 def test_standard_input_is_a_prompt(gpu_learning, model, monkeypatch) -> None:

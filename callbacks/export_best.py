@@ -1,0 +1,42 @@
+"""What the two export callbacks share: when they run, and on which checkpoint."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_info
+
+
+class ExportBest(pl.Callback, ABC):
+    """Exports the best checkpoint of a fit at its end, in the first process.
+
+    Args:
+        name: the artifact's name, ``models/<name>``.
+        models: folder of the artifacts.
+
+    Raises:
+        ValueError: the Trainer keeps no checkpoints, or the fit left none.
+    """
+
+    def __init__(self, name: str, models: str) -> None:
+        self.folder = Path(models) / name
+
+    @abstractmethod
+    def export(self, checkpoint: Path, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
+        """Writes ``self.folder`` and gives its manifest."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.checkpoint_callback is None:
+            raise ValueError(
+                f"{type(self).__name__} writes the best checkpoint: keep callbacks.BestAndLast"
+            )
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.fast_dev_run or not trainer.is_global_zero:
+            return
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if not best:
+            raise ValueError("the fit left no checkpoint to export; train for an epoch at least")
+        manifest = self.export(Path(best), trainer, pl_module)
+        rank_zero_info(f"{self.folder}: {', '.join(manifest['files'])}")
