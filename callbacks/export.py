@@ -33,6 +33,8 @@ class Export(pl.Callback):
             init_args: {name: mnist_cnn, formats: [onnx, torchscript]}
     """
 
+    reads = "images"
+
     def __init__(
         self,
         name: str,
