@@ -55,6 +55,8 @@ class AttentionMaps(pl.Callback):
         text: what the model reads; at most 32 tokens of it are drawn.
     """
 
+    reads = "tokens"
+
     def __init__(self, text: str = "the cat sat on the mat.") -> None:
         self.text = text
 

@@ -34,6 +34,8 @@ def confusion_figure(counts: Tensor) -> Figure:
 class ConfusionMatrixFigure(pl.Callback):
     """Adds ``test/confusion`` to TensorBoard, from the ``confusion`` metric of the module."""
 
+    reads = "images"
+
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Every process takes part in the sum; one draws.
         metric = cast(MulticlassConfusionMatrix, pl_module.confusion)

@@ -22,6 +22,8 @@ class DecisionBoundary(pl.Callback):
         count: how many moments.
     """
 
+    reads = "points"
+
     def __init__(self, count: int = 4) -> None:
         self.count = count
         self._seen: list[tuple[int, Any]] = []

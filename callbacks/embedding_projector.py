@@ -11,6 +11,8 @@ class EmbeddingProjector(pl.Callback):
     The words come from ``words`` of the data module, the vectors from the module's ``net``.
     """
 
+    reads = "words"
+
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         words = list(trainer.datamodule.words)  # type: ignore[attr-defined]

@@ -34,6 +34,8 @@ class Export(ExportBest):
             init_args: {name: mnist_cnn, formats: [onnx, torchscript]}
     """
 
+    reads = "images"
+
     def __init__(
         self,
         name: str,

@@ -33,6 +33,8 @@ class ExportText(ExportBest):
             init_args: {name: mini_gpt, formats: [safetensors, gguf]}
     """
 
+    reads = "tokens"
+
     def __init__(
         self, name: str, formats: tuple[str, ...] = TEXT_DEFAULT, models: str = "models"
     ) -> None:

@@ -29,6 +29,8 @@ def filter_grid(weight: Tensor, most: int = 64) -> Tensor:
 class FirstLayerFilters(pl.Callback):
     """Adds ``filters`` to TensorBoard before training and after every epoch."""
 
+    reads = "images"
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._draw(trainer, pl_module)
 

@@ -35,6 +35,8 @@ class FitFigure(pl.Callback):
     beyond it on both sides.
     """
 
+    reads = "numbers"
+
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         x, y = trainer.datamodule.splits["train"]  # type: ignore[attr-defined]

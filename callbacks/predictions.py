@@ -49,6 +49,8 @@ class PredictionFigures(pl.Callback):
         count: images a figure.
     """
 
+    reads = "images"
+
     def __init__(self, count: int = 32) -> None:
         self.count = count
 

@@ -28,6 +28,8 @@ class TextSamples(pl.Callback):
         ValueError: an interval below 1, or a prompt outside the vocabulary.
     """
 
+    reads = "tokens"
+
     def __init__(
         self,
         prompts: tuple[str, ...] = ("the cat", "the dog"),

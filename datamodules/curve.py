@@ -23,6 +23,8 @@ class CurveDataModule(SmallDataModule):
         ValueError: another curve, or fewer than two points.
     """
 
+    gives = "numbers"
+
     def __init__(self, curve: str = "abs", points: int = 65) -> None:
         super().__init__()
         if curve not in CURVES:

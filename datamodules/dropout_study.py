@@ -23,6 +23,8 @@ class DropoutStudyDataModule(SmallDataModule):
         ValueError: another task.
     """
 
+    gives = "points"
+
     def __init__(self, task: str = "noisy", seed: int = 0) -> None:
         super().__init__(seed=seed)
         if task not in SAMPLES:

@@ -21,6 +21,8 @@ class GaussiansDataModule(SmallDataModule):
         seed: seed of the points.
     """
 
+    gives = "points"
+
     def __init__(self, samples: int = 100, std: float = 0.8, seed: int = 0) -> None:
         super().__init__(seed=seed)
         if samples < 2 or samples % 2:

@@ -41,6 +41,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         ValueError: classes outside 0-9 or repeated, or a ``val_size`` that leaves nothing to train.
     """
 
+    gives = "images"
+
     mean: float
     std: float
 

@@ -47,6 +47,8 @@ class InstructionDataModule(pl.LightningDataModule):
             too long, or sizes that do not fit.
     """
 
+    gives = "tokens"
+
     def __init__(
         self,
         source: str = "gpu_questions",

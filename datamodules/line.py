@@ -19,6 +19,8 @@ class LineDataModule(SmallDataModule):
         intercept: what its bias should become.
     """
 
+    gives = "numbers"
+
     def __init__(
         self,
         x: tuple[float, ...] = (-2, -1, 0, 1, 2),

@@ -38,6 +38,8 @@ class CharTextDataModule(pl.LightningDataModule):
             shorter than a window.
     """
 
+    gives = "tokens"
+
     def __init__(
         self,
         source: str = "cats_and_dogs",

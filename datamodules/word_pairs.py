@@ -23,6 +23,8 @@ class WordPairsDataModule(SmallDataModule):
     look like, not whether they generalise.
     """
 
+    gives = "words"
+
     words = WORDS
 
     def make(self) -> dict[str, tuple[Tensor, Tensor]]:

@@ -27,6 +27,8 @@ class BinaryClassifier(pl.LightningModule):
         lr: learning rate of Adam.
     """
 
+    reads = "points"
+
     def __init__(
         self,
         inputs: int = 2,

@@ -21,6 +21,8 @@ class ImageClassifier(pl.LightningModule):
     rows for the truth and columns for the prediction.
     """
 
+    reads = "images"
+
     net: nn.Module
 
     def __init__(self, num_classes: int, lr: float, label_smoothing: float = 0.0) -> None:

@@ -105,6 +105,8 @@ class GPT2LoRA(pl.LightningModule):
             checkpoint that was trained on another base.
     """
 
+    reads = "tokens"
+
     net: CausalLoss
 
     def __init__(

@@ -36,6 +36,8 @@ class MiniGPT(pl.LightningModule):
         ValueError: a vocabulary or context smaller than the data's, or an impossible shape.
     """
 
+    reads = "tokens"
+
     net: GPT
 
     def __init__(

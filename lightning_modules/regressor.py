@@ -16,6 +16,8 @@ class Regressor(pl.LightningModule):
     Logs ``train/loss`` and ``test/loss``, both in squared units of the target.
     """
 
+    reads = "numbers"
+
     net: nn.Module
 
     def __init__(self, lr: float) -> None:

@@ -19,6 +19,8 @@ class WordSimilarity(pl.LightningModule):
         lr: learning rate of Adam.
     """
 
+    reads = "words"
+
     def __init__(self, num_words: int = 6, dim: int = 4, lr: float = 0.05) -> None:
         super().__init__()
         self.save_hyperparameters()

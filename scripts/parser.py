@@ -5,8 +5,10 @@ import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import yaml
+from jsonargparse import get_loader, set_loader
 from lightning.pytorch.cli import LightningArgumentParser
 
 # Lines of jsonargparse's report that frame the reason without being it.
@@ -67,3 +69,33 @@ def _suggest(wrong: str, names: Iterable[str]) -> str:
     if 0 < len(names) <= 16:
         return f"; it takes {', '.join(names)}"
     return "; --help lists what there is"
+
+
+_load = get_loader("yaml")
+
+
+def _load_without_loops(text: str) -> Any:
+    """Loads YAML as jsonargparse does, which would follow an alias within its own anchor for ever.
+
+    Raises:
+        ValueError: names the key that holds itself.
+    """
+    value = _load(text)
+    _refuse_loops(value, [])
+    return value
+
+
+def _refuse_loops(value: Any, above: list[Any]) -> None:
+    if not isinstance(value, (dict, list)):
+        return
+    within = [*above, value]
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if any(inner is outer for outer in within):
+            raise ValueError(
+                f"'{key}' in the YAML is an alias of what it is itself part of, so there is no end "
+                "to it; write out what it should hold"
+            )
+        _refuse_loops(inner, within)
+
+
+set_loader("yaml", _load_without_loops, (yaml.YAMLError,))

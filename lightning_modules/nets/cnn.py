@@ -28,7 +28,13 @@ class CNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes) of images (B, 1, 28, 28)."""
-        x = F.max_pool2d(F.relu(self.conv1(x)), 2)  # (B, 8, 14, 14)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)  # (B, 16, 7, 7)
+        x = self._halve(self.conv1(x))  # (B, 8, 14, 14)
+        x = self._halve(self.conv2(x))  # (B, 16, 7, 7)
         x = F.relu(self.fc1(torch.flatten(x, 1)))  # (B, 64)
         return self.fc2(x)
+
+    def _halve(self, x: Tensor) -> Tensor:
+        """ReLU and 2 x 2 max pooling, which give the same in either order, in the faster one."""
+        if self.training:
+            return F.relu(F.max_pool2d(x, 2))  # a quarter of the values to rectify, and back
+        return F.max_pool2d(F.relu(x), 2)  # a runtime makes the ReLU part of the convolution

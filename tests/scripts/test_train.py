@@ -169,11 +169,57 @@ def test_typos_get_the_nearest_name(gpu_learning, workplace: Path) -> None:
         ("--data.init_args.batch_size=0", "batch_size must be at least 1"),
         ("--trainer.devices=foo", "the trainer cannot be built so"),
         ("--ckpt_path=configs", "does not exist, or is no file"),
+        ("--model.init_args.lr=.nan", "must be a number above 0, got lr nan"),
+        ("--model.init_args.lr=-0.1", "must be a number above 0, got lr -0.1"),
+        ("--model.init_args.num_classes=5", "gives 10 classes, MNISTCNN tells 5 apart"),
+        ("--trainer.callbacks+=callbacks.TextSamples", "TextSamples is for tokens"),
+        ("--model=lightning_modules.MiniGPT", "MiniGPT is for tokens, and DigitsDataModule gives"),
+        ("--data=datamodules.CharTextDataModule", "MNISTCNN is for images"),
     ],
 )
 def test_values_that_cannot_be(gpu_learning, option: str, expected: str) -> None:
     _, said = bad(gpu_learning, *DIGITS, "--trainer.accelerator=cpu", option)
     assert expected in said
+
+
+def test_yaml_that_holds_itself(gpu_learning, workplace: Path) -> None:
+    (workplace / "loop.yaml").write_text("trainer: &all\n  max_epochs: 1\n  logger: *all\n")
+    code, said = bad(gpu_learning, *DIGITS, "-c", "loop.yaml")
+    assert code == 1
+    assert "'logger' in the YAML is an alias of what it is itself part of" in said
+
+
+def test_an_alias_beside_its_anchor_is_fine(gpu_learning, workplace: Path) -> None:
+    (workplace / "twice.yaml").write_text(
+        "data: {init_args: {rotate: &few 3, shift: *few}}\ntrainer: {max_epochs: 1}\n"
+    )
+    code, _, err = gpu_learning(*DIGITS, "-c", "twice.yaml", "--trainer.limit_train_batches=1")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_other_precisions_train(gpu_learning, precision: str) -> None:
+    code, _, err = gpu_learning(
+        *DIGITS, f"--trainer.precision={precision}", "--trainer.max_epochs=1"
+    )
+    assert code == 0, err
+
+
+def test_a_checkpoint_without_its_callbacks(gpu_learning, workplace: Path) -> None:
+    gpu_learning(*DIGITS, "--trainer.max_epochs=1")
+    last = workplace / "logs" / "digits_cnn" / "version_0" / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    del checkpoint["callbacks"]
+    torch.save(checkpoint, "stripped.ckpt")
+    _, said = bad(gpu_learning, *DIGITS, "--ckpt_path=stripped.ckpt")
+    assert "has no callbacks" in said
+
+
+def test_steps_on_a_cpu_flush_what_is_nearly_nothing(gpu_learning) -> None:
+    from scripts.train import TrainCLI
+
+    TrainCLI([*DIGITS, "--trainer.accelerator=cpu"], run=False)
+    assert torch.tensor(1e-39) * 1 == 0
 
 
 def test_ctrl_c_says_how_to_go_on(gpu_learning, workplace: Path) -> None:
