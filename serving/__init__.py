@@ -1,0 +1,1 @@
+"""Answers over HTTP with what ``models/`` holds, and asks who does."""
