@@ -134,7 +134,9 @@ class Batcher:
         """Texts that wait for one."""
         return len(self._loop.waiting) + len(self._new)
 
-    def submit(self, prompt: str, options: SamplingOptions, truncate: bool = False) -> Request:
+    def submit(
+        self, prompt: str | Sequence[int], options: SamplingOptions, truncate: bool = False
+    ) -> Request:
         """Puts a text into the line.
 
         Raises:

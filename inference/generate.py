@@ -89,14 +89,16 @@ class TextGenerator:
         generator.engine = DecodeEngine(model, cache)
         return generator
 
-    def begin(self, prompt: str, options: SamplingOptions, truncate: bool = False) -> Generation:
-        """Checks a prompt and makes a :class:`Generation` of it, not yet running.
+    def begin(
+        self, prompt: str | Sequence[int], options: SamplingOptions, truncate: bool = False
+    ) -> Generation:
+        """Checks a prompt, text or tokens, and makes a :class:`Generation` of it, not yet running.
 
         Raises:
             ValueError: an empty prompt where the model has no token for the beginning of a text,
                 characters outside the vocabulary, a prompt longer than the context.
         """
-        ids = self.tokenizer.encode(prompt)
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         if not ids and self.tokenizer.end is not None:
             ids = [self.tokenizer.end]
         if not ids:

@@ -1,1 +1,1 @@
-"""Answers over HTTP with what ``models/`` holds, and asks who does."""
+"""Serves what was trained, in Ollama's and OpenAI's forms; reads ``models/`` and nothing else."""

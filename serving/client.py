@@ -79,7 +79,7 @@ class Client:
     ) -> Iterator[ollama.GenerateResponse]:
         """How the model goes on with a prompt, piece by piece."""
         # An empty system message would take the place of the model's own.
-        extra = {"system": system} if system else {}
+        extra: dict[str, Any] = {"system": system} if system else {}
         with self._explained(model):
             yield from self._ollama.generate(model, prompt, stream=True, options=options, **extra)
 
