@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from serving.client import Client
@@ -25,21 +25,22 @@ def main(argv: Sequence[str]) -> int:
     """Lists models, answers once, or talks; ``argv`` begins with the command's name."""
     parser = _parser()
     arguments = parser.parse_args(argv[1:])
-    client = Client(arguments.host, _key(arguments.api_key_file))
-    if arguments.list:
-        _print_models(client)
-        return 0
-    if not arguments.model:
+    if not (arguments.list or arguments.model):
         parser.error("--model NAME is needed; --list shows the names")
     given = {name: getattr(arguments, name) for name in OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
-    if arguments.prompt or not sys.stdin.isatty():
-        prompt = " ".join(_stdin() if word == "-" else word for word in arguments.prompt or ["-"])
-        pieces = client.generate(arguments.model, prompt, options, arguments.system)
-        whole = _show(piece.response or "" for piece in pieces)[1]
-        return 0 if whole else 130
-    client.check(arguments.model)
-    Talk(client, arguments.model, options, arguments.system).run()
+    with Client(arguments.host, _key(arguments.api_key_file)) as client:
+        if arguments.list:
+            _print_models(client)
+        elif arguments.prompt or not sys.stdin.isatty():
+            words = arguments.prompt or ["-"]
+            prompt = " ".join(_stdin() if word == "-" else word for word in words)
+            pieces = client.generate(arguments.model, prompt, options, arguments.system)
+            if not _show(piece.response or "" for piece in pieces)[1]:
+                return 130
+        else:
+            client.check(arguments.model)
+            Talk(client, arguments.model, options, arguments.system).run()
     return 0
 
 
@@ -117,7 +118,7 @@ class Talk:
         self.messages += [question, {"role": "assistant", "content": answer}]
 
 
-def _show(pieces: Iterator[str] | Iterable[str]) -> tuple[str, bool]:
+def _show(pieces: Iterable[str]) -> tuple[str, bool]:
     """Prints pieces as they come; the text, and whether Ctrl-C let it come to its end."""
     text, whole = "", True
     safe = sys.stdout.isatty()
@@ -128,7 +129,8 @@ def _show(pieces: Iterator[str] | Iterable[str]) -> tuple[str, bool]:
     except KeyboardInterrupt:
         whole = False
     finally:
-        print(flush=True)
+        if text:
+            print(flush=True)
     return text, whole
 
 

@@ -37,7 +37,7 @@ class Client:
         api_key: sent as a bearer token; None leaves it to ``OLLAMA_API_KEY``.
 
     Every method raises ConnectionError where no server answers or one goes away, and ValueError
-    where it refuses.
+    where it refuses. A ``with`` closes the connections.
     """
 
     def __init__(self, host: str | None = None, api_key: str | None = None) -> None:
@@ -52,6 +52,12 @@ class Client:
                 f"{given!r} is no address of a server ({error}); give HOST:PORT or a URL"
             ) from error
         self.host = given
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ollama.close()
 
     def models(self) -> list[Entry]:
         """What the server has, in its order."""
