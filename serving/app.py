@@ -13,7 +13,16 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
-from serving import classify_routes, model_routes, ollama_routes, ollama_schemas, site_routes
+from serving import (
+    classify_routes,
+    embed_routes,
+    model_routes,
+    ollama_routes,
+    ollama_schemas,
+    openai_routes,
+    openai_schemas,
+    site_routes,
+)
 from serving.errors import ApiError
 from serving.feed import Feed
 from serving.metrics import Metrics
@@ -24,7 +33,15 @@ from serving.state import REFS, State
 from serving.wire import Wire
 
 _log = logging.getLogger(__name__)
-_SCHEMAS = (ollama_schemas,)
+_SCHEMAS = (ollama_schemas, openai_schemas)
+_ROUTES = (
+    model_routes,
+    ollama_routes,
+    embed_routes,
+    openai_routes,
+    classify_routes,
+    site_routes,
+)
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -49,7 +66,7 @@ def make_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    for routes in (model_routes, ollama_routes, classify_routes, site_routes):
+    for routes in _ROUTES:
         app.include_router(routes.router)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -66,7 +83,8 @@ def _import_libraries() -> None:
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return ollama_routes.refusal(error)
+    openai = request.url.path.startswith("/v1/")
+    return (openai_routes if openai else ollama_routes).refusal(error)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
