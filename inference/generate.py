@@ -105,12 +105,13 @@ class TextGenerator:
             raise ValueError(
                 "the prompt is empty; this model needs at least one character to begin"
             )
-        if len(ids) > self.model.context and not truncate:
+        window = self.engine.window(options)
+        if len(ids) > window and not truncate:
             raise ValueError(
-                f"the prompt has {len(ids)} tokens and the model's context is "
-                f"{self.model.context}; shorten it, or ask to keep its end only (--truncate)"
+                f"the prompt has {len(ids)} tokens and the model's context is {window}; shorten "
+                "it, or ask to keep its end only (--truncate)"
             )
-        return Generation(ids[-self.model.context :], options, self.tokenizer)
+        return Generation(options.fit(ids, window), options, self.tokenizer)
 
     def stream(
         self, prompt: str, options: SamplingOptions | None = None, truncate: bool = False

@@ -105,6 +105,8 @@ def _submit(loaded: Loaded, ids: list[int], options: SamplingOptions, truncate: 
     from inference.batching import Closed, QueueFull
 
     assert loaded.batcher is not None
+    if len(ids) > options.window and not truncate:
+        raise ApiError(400, "the input length exceeds the context length")
     try:
         return loaded.batcher.submit(ids, options, truncate)
     except QueueFull as error:

@@ -15,9 +15,12 @@ from starlette.exceptions import HTTPException
 
 from serving import (
     classify_routes,
+    embed_routes,
     model_routes,
     ollama_routes,
     ollama_schemas,
+    openai_routes,
+    openai_schemas,
     page,
     site_routes,
 )
@@ -31,7 +34,16 @@ from serving.state import REFS, State
 from serving.wire import Wire
 
 _log = logging.getLogger(__name__)
-_SCHEMAS = (ollama_schemas,)
+_SCHEMAS = (ollama_schemas, openai_schemas)
+_ROUTES = (
+    model_routes,
+    ollama_routes,
+    embed_routes,
+    openai_routes,
+    classify_routes,
+    site_routes,
+    page,
+)
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -56,7 +68,7 @@ def make_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    for routes in (model_routes, ollama_routes, classify_routes, site_routes, page):
+    for routes in _ROUTES:
         app.include_router(routes.router)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -73,7 +85,8 @@ def _import_libraries() -> None:
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return ollama_routes.refusal(error)
+    openai = request.url.path.startswith("/v1/")
+    return (openai_routes if openai else ollama_routes).refusal(error)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -139,9 +139,8 @@ async def _form(
             images: list[bytes | ApiError] = [await file.read() for file in files]
     except ApiError:
         raise
-    except Exception as error:  # the parser's own kinds, and Starlette's HTTPException around them
-        raise ApiError(
-            400, f"the form cannot be read: {getattr(error, 'detail', error)}"
-        ) from error
+    except (HTTPException, MultiPartException) as error:
+        what = error.detail if isinstance(error, HTTPException) else error.message
+        raise ApiError(400, f"the form cannot be read: {what}") from error
     duration = seconds(keep_alive) if isinstance(keep_alive, str) else None
     return (name if isinstance(name, str) else ""), images, duration

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from serving.artifact import Artifact
+from serving.errors import ApiError
 from serving.feed import Feed
 from serving.settings import Settings
 
 if TYPE_CHECKING:
     from inference.batching import Batcher
     from inference.classifier import Classifier
+    from inference.embedding import Embedder
 
 
 class Loaded:
@@ -35,11 +38,38 @@ class Loaded:
         self.expires = math.inf
         self.timer: asyncio.TimerHandle | None = None
         self.closed = False
+        self._embedder: Embedder | None = None
 
     def close(self, grace: float) -> None:
         """Ends its thread; blocks up to ``grace`` seconds."""
         if self.batcher:
             self.batcher.close(grace)
+
+    def tokens(self, text: str) -> list[int]:
+        """Raises ValueError for characters that the model does not know."""
+        assert self.batcher is not None
+        return self.batcher.generator.tokenizer.encode(text)
+
+    def embed(self, ids: list[int], size: int) -> Future[list[float]]:
+        """The vector of a text, made between two steps of the batch.
+
+        Raises:
+            ValueError: no tokens, or a file that shows no hidden states.
+            ApiError: 503 while the model goes.
+        """
+        from inference.batching import Closed
+        from inference.embedding import Embedder
+
+        assert self.batcher is not None
+        if not ids:
+            raise ValueError("an empty text has no embedding")
+        if self._embedder is None:
+            self._embedder = Embedder(self.batcher.generator.model)
+        embedder = self._embedder
+        try:
+            return self.batcher.call(lambda: embedder.vector(ids, size))
+        except Closed as error:
+            raise ApiError(503, "the model is being unloaded; ask again") from error
 
     @property
     def on_gpu(self) -> bool:

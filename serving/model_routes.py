@@ -22,18 +22,21 @@ OLLAMA_VERSION = "0.33.0"
 router = APIRouter(tags=["Ollama"])
 
 
-@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+@router.head("/", include_in_schema=False)
+@router.get("/", include_in_schema=False)
 async def root() -> Response:
     return PlainTextResponse("Ollama is running")
 
 
-@router.api_route("/api/version", methods=["GET", "HEAD"], operation_id="version")
+@router.head("/api/version", include_in_schema=False)
+@router.get("/api/version")
 async def version() -> Response:
     """The version of Ollama's API that is spoken here."""
     return JSONResponse({"version": OLLAMA_VERSION})
 
 
-@router.api_route("/api/tags", methods=["GET", "HEAD"], operation_id="tags")
+@router.head("/api/tags", include_in_schema=False)
+@router.get("/api/tags")
 async def tags(request: Request) -> Response:
     """The models in the folder."""
     found = state(request).registry.artifacts()

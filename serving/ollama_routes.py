@@ -86,6 +86,8 @@ async def chat(request: Request) -> Response:
     if not messages:
         return await _load(server, artifact, name, keep_alive, _message)
     turns = [((message.role or "").lower(), message.content or "") for message in messages]
+    if artifact.system and turns[0][0] != "system":
+        turns = [("system", artifact.system), *turns]
     truncate = asked.truncate is not False
     wanted = Asked(
         artifact,

@@ -81,7 +81,7 @@ def sampling(
     limit = min(most, 10 * window)
     if predict == -2:
         limit = min(limit, window)
-    seed = options["seed"]
+    seed, last_n = options["seed"], options["repeat_last_n"]
     try:
         return SamplingOptions(
             max_new_tokens=min(predict, limit) if predict > 0 else limit,
@@ -90,9 +90,15 @@ def sampling(
             # Above 1 it is off; with 0 the likeliest token is left.
             top_p=min(max(options["top_p"], 1e-9), 1.0),
             min_p=min(max(options["min_p"], 0.0), 1.0),
-            repetition_penalty=options["repeat_penalty"],
+            repetition_penalty=options["repeat_penalty"] if last_n else 1.0,
+            presence_penalty=options["presence_penalty"] if last_n else 0.0,
+            frequency_penalty=options["frequency_penalty"] if last_n else 0.0,
+            penalty_window=last_n if last_n > 0 else window,
             stop=tuple(options["stop"]),
             seed=None if seed < 0 else seed,
+            window=window,
+            keep=max(0, options["num_keep"]),
+            shift=shift,
         )
     except ValueError as error:
         raise ApiError(400, str(error)) from error

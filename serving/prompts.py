@@ -34,7 +34,7 @@ def as_given(text: str, before: Sequence[int] | None = None) -> Tokens:
         tokenizer = loaded.batcher.generator.tokenizer
         if before and not all(0 <= token < tokenizer.vocab_size for token in before):
             raise ValueError("context holds tokens that this model does not have")
-        return [*(before or ()), *tokenizer.encode(text)]
+        return [*(before or ()), *loaded.tokens(text)]
 
     return tokens
 
@@ -49,12 +49,10 @@ def conversation(
     """
 
     def tokens(loaded: Loaded) -> list[int]:
-        assert loaded.batcher is not None
-        tokenizer = loaded.batcher.generator.tokenizer
         window = min(num_ctx, artifact.context) if num_ctx > 0 else artifact.context
         for start in range(len(turns)):
             kept = [turn for turn in turns[:start] if turn[0] == "system"]
-            ids = tokenizer.encode(artifact.template.conversation([*kept, *turns[start:]]))
+            ids = loaded.tokens(artifact.template.conversation([*kept, *turns[start:]]))
             if len(ids) <= window or not truncate:
                 break
         return ids

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable
 
 import uvicorn
@@ -39,11 +39,14 @@ class Server(uvicorn.Server):
         )
 
     def serve_on(self, listener: socket.socket) -> None:
-        """Blocks until the server was stopped."""
+        """Blocks until the server was stopped, by a signal or by ``should_exit``."""
         host, port = listener.getsockname()[:2]
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        # uvicorn raises the signals that it took once more when it is done; nothing is left to do.
-        before = {name: signal.signal(name, _taken) for name in (signal.SIGINT, signal.SIGTERM)}
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            # uvicorn raises the signals that it took once more when it is done; all is done then.
+            taken = (signal.SIGINT, signal.SIGTERM)
+            before = {name: signal.signal(name, _nothing) for name in taken}
         try:
             self.run(sockets=[listener])
         finally:
@@ -77,5 +80,5 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _taken(number: int, frame: object) -> None:
-    logging.getLogger(__name__).info("signal %d was taken", number)
+def _nothing(number: int, frame: object) -> None:
+    """Takes a signal."""

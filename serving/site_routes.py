@@ -37,6 +37,5 @@ async def docs(request: Request) -> Response:
         f"<tr><td><code>{method.upper()} {escape(path)}</code><td>{escape(entry['description'])}"
         for path, methods in request.app.openapi()["paths"].items()
         for method, entry in methods.items()
-        if method != "head"
     ]
     return HTMLResponse(_PAGE.format(rows="".join(rows)))
