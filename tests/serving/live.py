@@ -1,5 +1,6 @@
 """The real server in a process of its own, with models that were really exported."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -40,8 +41,9 @@ def models_folder(place: Path, digits: Path | None = None) -> Path:
 def serving(models: Path, *arguments: str, port: int = 0) -> Iterator[tuple[str, subprocess.Popen]]:
     """``gpu-learning serve`` on a free port; its URL and its process."""
     command = [sys.executable, "-m", "scripts.cli", "serve", str(models), f"--port={port}"]
+    place = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [*command, *arguments], env=place, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None
