@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from serving import (
     classify_routes,
@@ -72,6 +73,7 @@ def make_app(settings: Settings) -> FastAPI:
         app.include_router(routes.router)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _failure)
     app.add_middleware(Security, settings=settings, metrics=metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -96,6 +98,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code in texts:
         return PlainTextResponse(texts[error.status_code], error.status_code, error.headers)
     return JSONResponse({"error": error.detail}, error.status_code)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """The client left before its request was whole; nobody reads this."""
+    return JSONResponse({"error": "request canceled"}, 499)
 
 
 async def _failure(request: Request, error: Exception) -> Response:

@@ -32,7 +32,7 @@ def float_of(value: int | float) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _parse(text: str) -> float:

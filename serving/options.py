@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ DEFAULTS: dict[str, tuple[str, Any]] = {
 }
 # What Ollama's runner takes and no text depends on.
 IGNORED = {"num_batch", "num_gpu", "main_gpu", "num_thread", "use_mmap"}
+_NAME = re.compile(r"[a-z][a-z_]{0,31}")
 MOST_STOPS, LONGEST_STOP = 64, 1024
 
 
@@ -48,8 +50,9 @@ def read_options(asked: Mapping[str, Any] | None, model: Mapping[str, Any]) -> d
         for name, value in source.items():
             if name not in DEFAULTS:
                 if name not in IGNORED:
-                    # The name comes from outside: no more of it than tells what was meant.
-                    _log.warning("an option is not known: %.40r", name)
+                    # A name from outside is shown only where it looks like one.
+                    shown = name if _NAME.fullmatch(name) else "one with an odd name"
+                    _log.warning("an option is not known: %s", shown)
             elif value is not None:
                 options[name] = _typed(name, value)
     return options

@@ -128,12 +128,14 @@ class Security:
         origin = headers.get("origin")
         if origin is None:
             return None
-        parts = urlsplit(origin) if "://" in origin else None
-        if parts and parts.netloc and parts.scheme in ("http", "https"):
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            parts = urlsplit("")
+        if parts.netloc and parts.scheme in ("http", "https"):
             if parts.netloc.lower() == headers.get("host", "").lower():
                 return None
-            name = _host_name(parts.netloc)
-            if name in ("localhost", "127.0.0.1", "::1", "0.0.0.0"):
+            if _host_name(parts.netloc) in ("localhost", "127.0.0.1", "::1", "0.0.0.0"):
                 return None
         return "another machine" if len(origin) > 200 else ascii(origin)
 
