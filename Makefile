@@ -1,7 +1,7 @@
 # Two commands from nothing: `make demo` and `make test`. Both set up what they need in .venv.
 PYTHON ?= python3
 LOCK ?= requirements.lock
-EXTRAS ?= dev,export,llm
+EXTRAS ?= dev,export,llm,serve
 DATA ?= digits
 VENV := .venv
 BIN := $(VENV)/bin

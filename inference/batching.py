@@ -5,6 +5,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
 
 from inference.decode_loop import DecodeLoop, Generation
 from inference.generate import TextGenerator
@@ -119,6 +121,7 @@ class Batcher:
         self._requests: dict[Generation, Request] = {}
         self._new: list[Request] = []
         self._cancelled: list[Request] = []
+        self._calls: list[tuple[Callable[[], Any], Future[Any]]] = []
         self._changed = threading.Condition()
         self._deadline: float | None = None
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
@@ -134,7 +137,9 @@ class Batcher:
         """Texts that wait for one."""
         return len(self._loop.waiting) + len(self._new)
 
-    def submit(self, prompt: str, options: SamplingOptions, truncate: bool = False) -> Request:
+    def submit(
+        self, prompt: str | Sequence[int], options: SamplingOptions, truncate: bool = False
+    ) -> Request:
         """Puts a text into the line.
 
         Raises:
@@ -151,6 +156,20 @@ class Batcher:
             self._new.append(request)
             self._changed.notify()
         return request
+
+    def call(self, function: Callable[[], Any]) -> "Future[Any]":
+        """Calls ``function`` in the thread between two steps, when nothing else uses the device.
+
+        Raises:
+            Closed: after :meth:`close`.
+        """
+        future: Future[Any] = Future()
+        with self._changed:
+            if self._deadline is not None:
+                raise Closed("the model is being unloaded")
+            self._calls.append((function, future))
+            self._changed.notify()
+        return future
 
     def close(self, grace: float = 0.0) -> None:
         """Takes no more requests, gives those underway ``grace`` seconds, and ends the thread."""
@@ -182,15 +201,19 @@ class Batcher:
                 self._tell(news)
         self._loop.clear()
         self._tell([(text, "") for text in list(self._requests)])
+        for _, future in self._calls:
+            future.cancel()
 
     def _next_orders(self) -> bool:
         """Waits for something to do and takes it up; false when all is over."""
         loop = self._loop
         with self._changed:
-            while not (self._new or self._cancelled or loop.busy or self._deadline is not None):
+            orders = (self._new, self._cancelled, self._calls)
+            while not (any(orders) or loop.busy or self._deadline is not None):
                 self._changed.wait()
             new, self._new = self._new, []
             cancelled, self._cancelled = self._cancelled, []
+            calls, self._calls = self._calls, []
             deadline = self._deadline
         for request in new:
             self._requests[request.generation] = request
@@ -198,6 +221,12 @@ class Batcher:
         for request in cancelled:
             loop.drop(request.generation)
         self._tell([(r.generation, "") for r in cancelled if r.generation in self._requests])
+        for function, future in calls:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function())
+                except Exception as error:
+                    future.set_exception(error)
         if deadline is None:
             return True
         return loop.busy and time.monotonic() < deadline

@@ -1,5 +1,6 @@
 """A GPT's forward pass over a static key-value cache, from its weights alone."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,9 +49,21 @@ class CachedGPT:
         self.dtype = dtype
         _check(config, weights)
         self.weights = {name: tensor.to(self.device, dtype) for name, tensor in weights.items()}
-        shape = (2, slots, self.context, self.heads, self.width // self.heads)
-        self._cache = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(self.layers)]
+        self._cache = self._new_cache()
         self._places = torch.arange(self.context, device=self.device)
+
+    def _new_cache(self) -> list[Tensor]:
+        shape = (2, self.slots, self.context, self.heads, self.width // self.heads)
+        return [
+            torch.zeros(shape, device=self.device, dtype=self.dtype) for _ in range(self.layers)
+        ]
+
+    def twin(self) -> "CachedGPT":
+        """The same weights, with one slot of its own."""
+        other = copy.copy(self)
+        other.slots = 1
+        other._cache = other._new_cache()
+        return other
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
         return F.linear(x, self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias"))

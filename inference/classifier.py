@@ -73,16 +73,21 @@ class Classifier(Model):
         """A prediction, or the error, for each file, in order; one bad file stops none."""
         rest = iter(paths)
         while batch := list(islice(rest, batch_size)):
-            results: list[Any] = []
-            for path in batch:
-                try:
-                    results.append(self._frame(path, invert))
-                except ValueError as error:
-                    results.append(error)
-            good = [result for result in results if isinstance(result, tuple)]
-            predictions = iter(self._classify(good) if good else [])
-            for path, result in zip(batch, results, strict=True):
-                yield path, next(predictions) if isinstance(result, tuple) else result
+            yield from zip(batch, self.predict_each(batch, invert), strict=True)
+
+    def predict_each(
+        self, images: Sequence[Any], invert: bool | None = None
+    ) -> list[Prediction | ValueError]:
+        """A prediction, or the error, for each picture, run as one batch."""
+        results: list[Any] = []
+        for image in images:
+            try:
+                results.append(self._frame(image, invert))
+            except ValueError as error:
+                results.append(error)
+        good = [result for result in results if isinstance(result, tuple)]
+        predictions = iter(self._classify(good) if good else [])
+        return [next(predictions) if isinstance(one, tuple) else one for one in results]
 
     def _frame(self, image: Any, invert: bool | None) -> tuple[np.ndarray, bool]:
         return to_mnist(image, self.manifest.input_shape[-1], invert)

@@ -46,9 +46,13 @@ class Generation:
         if self._stream.stopped:
             self.reason = "stop"
         elif len(self.tokens) == self.options.max_new_tokens:
-            self.reason = "length"
-            piece += self._stream.flush()
+            piece += self.cut()
         return piece
+
+    def cut(self) -> str:
+        """Ends the text here; gives what was held back."""
+        self.reason = "length"
+        return self._stream.flush()
 
 
 class DecodeLoop:
@@ -125,12 +129,21 @@ class DecodeLoop:
         self.engine.start({slot: (text.ids, text.options) for slot, text in joining.items()})
 
     def _keep_room(self) -> Iterator[tuple[Generation, str]]:
-        """Where a text fills the context, goes on with its last half."""
+        """Where a text fills its window, goes on with its last half, or ends it."""
         if all(self.engine.room(slot) for slot in self.active):
             return
         yield from self._read(0)
-        keep = max(1, self.engine.model.context // 2)
-        full = {s: text.ids[-keep:] for s, text in self.active.items() if not self.engine.room(s)}
+        full: dict[int, list[int]] = {}
+        for slot, text in list(self.active.items()):
+            if self.engine.room(slot):
+                continue
+            if not text.options.shift:
+                yield text, text.cut()
+                self._free(slot)
+                continue
+            window = self.engine.window(text.options)
+            keep = min(text.options.keep, window // 2)
+            full[slot] = text.options.fit(text.ids, keep + max(1, (window - keep) // 2))
         if full:
             self.engine.shift(full)
 

@@ -50,9 +50,9 @@ class DecodeEngine:
         self._chances = [torch.Generator() for _ in range(self.slots)]
         self._texts: list[list[int]] = [[] for _ in range(self.slots)]
         self._active: set[int] = set()
-        self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        self._graphs: dict[tuple[int, int, bool], torch.cuda.CUDAGraph] = {}
         self._pool: Any = None
-        self._body: Callable[[int, int], None] = self._decode
+        self._body: Callable[[int, int, bool], None] = self._decode
         if compile:
             self._body = torch.compile(self._decode, dynamic=False)
 
@@ -77,8 +77,12 @@ class DecodeEngine:
         self._active.discard(slot)
 
     def room(self, slot: int) -> int:
-        """Tokens that ``slot`` can still make before the context is full."""
-        return self.model.context - self._next[slot]
+        """Tokens that ``slot`` can still make before its window of the context is full."""
+        return self.window(self._options[slot]) - self._next[slot]
+
+    def window(self, options: SamplingOptions) -> int:
+        """Positions that a text with these options uses."""
+        return min(options.window or self.model.context, self.model.context)
 
     @torch.inference_mode()
     def _fill(self, texts: Mapping[int, Sequence[int]], fresh: bool) -> None:
@@ -95,7 +99,7 @@ class DecodeEngine:
         ids = torch.tensor(padded).to(self.device)  # (n, T)
         last = torch.tensor([[self._next[slot]] for slot in slots]).to(self.device)
         rows = torch.tensor(slots).to(self.device)
-        self.choice.fill(rows, ids, torch.stack(noise).to(self.device), fresh)
+        self.choice.fill(rows, ids, last + 1, torch.stack(noise).to(self.device), fresh)
         self._ids.index_copy_(0, rows, ids[:, -1:])
         self._positions.index_copy_(0, rows, last)
         if self.cache and longest:  # the next step reads the last token of each
@@ -105,14 +109,14 @@ class DecodeEngine:
     @torch.inference_mode()
     def step(self) -> "Step":
         """Makes one token for each slot; those of free slots mean nothing."""
-        mode = self._mode()
+        mode, penalised = self._mode(), self._penalised()
         longest = max((self._next[slot] + 1 for slot in self._active), default=1)
         if not self.cache:
-            self._recompute(mode)
+            self._recompute(mode, penalised)
         elif self.device.type == "cuda":
-            self._replay(min(_bucket(longest), self.model.context), mode)
+            self._replay(min(_bucket(longest), self.model.context), mode, penalised)
         else:
-            self._body(longest, mode)
+            self._body(longest, mode, penalised)
         for slot in self._active:
             self._next[slot] += 1
         return Step(self._ids)
@@ -120,6 +124,8 @@ class DecodeEngine:
     @torch.inference_mode()
     def warm_up(self) -> None:
         """Captures what a GPU will replay, so that no text waits for it; nothing on a CPU.
+
+        Steps with penalties, which few ask for, are captured when the first text does.
 
         Raises:
             RuntimeError: texts are being generated.
@@ -129,60 +135,67 @@ class DecodeEngine:
         lengths = {min(_bucket(n), self.model.context) for n in range(1, self.model.context + 1)}
         for length in sorted(lengths) if self.device.type == "cuda" and self.cache else ():
             for mode in {GREEDY, ALL, LIKELIEST if self.model.vocab_size > LIKELIEST else ALL}:
-                if (length, mode) not in self._graphs:
-                    self._graphs[length, mode] = self._capture(length, mode)
+                if (length, mode, False) not in self._graphs:
+                    self._graphs[length, mode, False] = self._capture(length, mode, False)
 
     def _mode(self) -> int:
         """The least that a step must do for all texts: ``GREEDY``, or how many tokens to sort."""
         asked = [self._options[slot] for slot in self._active]
-        if all(text.temperature == 0 and text.repetition_penalty == 1 for text in asked):
+        if all(text.temperature == 0 for text in asked):
             return GREEDY
         few = all(0 < text.top_k <= LIKELIEST for text in asked if text.temperature > 0)
         return LIKELIEST if few and self.model.vocab_size > LIKELIEST else ALL
 
-    def _decode(self, length: int, mode: int) -> None:
+    def _penalised(self) -> bool:
+        """Whether a text asks for penalties, and so for a record of what occurred."""
+        return any(self._options[slot].penalised for slot in self._active)
+
+    def _decode(self, length: int, mode: int, penalised: bool) -> None:
         """One step over the static tensors: reads ``_ids`` at ``_positions``, replaces both."""
         hidden = self.model.hidden(self._ids, self._positions, self._rows, length)
-        self._choose(hidden[:, -1], mode)
+        self._choose(hidden[:, -1], mode, penalised)
 
-    def _choose(self, hidden: Tensor, mode: int) -> None:
+    def _choose(self, hidden: Tensor, mode: int, penalised: bool) -> None:
         logits = self.model.logits(hidden)  # (B, V)
+        if penalised:
+            logits = self.choice.penalised(logits)
         if mode == GREEDY:
             chosen = self.choice.greedy(logits)
         else:
             chosen = self.choice.sample(logits, self._positions[:, 0], mode)
-        self.choice.seen.scatter_(1, chosen[:, None], True)
+        if penalised:
+            self.choice.note(chosen, self._positions[:, 0])
         self._ids.copy_(chosen[:, None])
         # A free slot stays at its last place.
         self._positions.add_(1).clamp_(max=self.model.context - 1)
 
-    def _recompute(self, mode: int) -> None:
+    def _recompute(self, mode: int, penalised: bool) -> None:
         if len(self._texts[0]) <= self._next[0]:
             self._texts[0].append(int(self._ids[0, 0]))
         ids = torch.tensor([self._texts[0]], device=self.device)
         positions = torch.arange(ids.shape[1], device=self.device)[None]
         hidden = self.model.hidden(ids, positions, self._rows, ids.shape[1])
-        self._choose(hidden[:, -1], mode)
+        self._choose(hidden[:, -1], mode, penalised)
 
-    def _replay(self, length: int, mode: int) -> None:
-        key = (length, mode)
+    def _replay(self, length: int, mode: int, penalised: bool) -> None:
+        key = (length, mode, penalised)
         if key not in self._graphs:
-            self._graphs[key] = self._capture(length, mode)
+            self._graphs[key] = self._capture(*key)
         self._graphs[key].replay()
 
-    def _capture(self, length: int, mode: int) -> torch.cuda.CUDAGraph:
-        state = (self._ids, self._positions, self.choice.seen)
+    def _capture(self, length: int, mode: int, penalised: bool) -> torch.cuda.CUDAGraph:
+        state = (self._ids, self._positions, self.choice.counts, self.choice.history)
         before = [tensor.clone() for tensor in state]
         stream = torch.cuda.Stream(self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
         # Warm-up allocates what libraries need; its tokens are undone, the cache is written anew.
         with torch.cuda.stream(stream):
             for _ in range(3):
-                self._body(length, mode)
+                self._body(length, mode, penalised)
         torch.cuda.current_stream(self.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            self._body(length, mode)
+            self._body(length, mode, penalised)
         self._pool = self._pool or graph.pool()
         for tensor, old in zip(state, before, strict=True):
             tensor.copy_(old)

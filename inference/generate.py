@@ -91,26 +91,29 @@ class TextGenerator:
         generator.engine = DecodeEngine(model, cache)
         return generator
 
-    def begin(self, prompt: str, options: SamplingOptions, truncate: bool = False) -> Generation:
-        """Checks a prompt and makes a :class:`Generation` of it, not yet running.
+    def begin(
+        self, prompt: str | Sequence[int], options: SamplingOptions, truncate: bool = False
+    ) -> Generation:
+        """Checks a prompt, text or tokens, and makes a :class:`Generation` of it, not yet running.
 
         Raises:
             ValueError: an empty prompt where the model has no token for the beginning of a text,
                 characters outside the vocabulary, a prompt longer than the context.
         """
-        ids = self.tokenizer.encode(prompt)
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         if not ids and self.tokenizer.end is not None:
             ids = [self.tokenizer.end]
         if not ids:
             raise ValueError(
                 "the prompt is empty; this model needs at least one character to begin"
             )
-        if len(ids) > self.model.context and not truncate:
+        window = self.engine.window(options)
+        if len(ids) > window and not truncate:
             raise ValueError(
-                f"the prompt has {len(ids)} tokens and the model's context is "
-                f"{self.model.context}; shorten it, or ask to keep its end only (--truncate)"
+                f"the prompt has {len(ids)} tokens and the model's context is {window}; shorten "
+                "it, or ask to keep its end only (--truncate)"
             )
-        return Generation(ids[-self.model.context :], options, self.tokenizer)
+        return Generation(options.fit(ids, window), options, self.tokenizer)
 
     def stream(
         self, prompt: str, options: SamplingOptions | None = None, truncate: bool = False

@@ -11,6 +11,7 @@ BENCHMARKS = {
     "infer": ("scripts.bench_infer", "every exported file of a model against the eager net"),
     "generate": ("scripts.bench_generate", "tokens a second of the sampler and the course's loop"),
     "batch": ("scripts.bench_batch", "many requests on one model, together and one by one"),
+    "serve": ("scripts.bench_serve", "many streams over HTTP, together and one by one"),
     "lora": ("scripts.bench_lora", "LoRA training of GPT-2: tokens a second and memory"),
     "text": ("scripts.bench_text", "the Shakespeare model over seeds, and its artifacts"),
 }

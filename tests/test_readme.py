@@ -25,12 +25,15 @@ OURS = [line for line in LINES if line.startswith("gpu-learning")]
 SHORT = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=3", "--trainer.accelerator=cpu")
 
 
+# What talks to the server runs while the server does.
+SERVED = [line for line in OURS if line.split()[1] in ("serve", "chat")]
 # The block that goes from a run to an artifact and on is run as a whole.
-CHAIN = OURS[next(i for i, line in enumerate(OURS) if " export " in line) :]
+FROM_EXPORT = OURS[next(i for i, line in enumerate(OURS) if " export " in line) :]
+CHAIN = [line for line in FROM_EXPORT if line not in SERVED]
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in OURS if "lessons" not in line and line not in CHAIN]
+    "line", [line for line in OURS if "lessons" not in line and line not in CHAIN + SERVED]
 )
 def test_command_runs(line: str, gpu_learning, small_mnist: Path) -> None:
     arguments = shlex.split(line)[1:]
@@ -59,6 +62,22 @@ def test_artifacts_are_made_and_used(gpu_learning, workplace: Path) -> None:
         )
         assert code == 0, err
     assert "the cat" in out
+
+
+@pytest.mark.slow
+def test_server_and_chat(gpu_learning, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra serve")
+    from tests.serving.live import models_folder, serving
+
+    start, *talks = SERVED
+    models_folder(workplace)
+    with serving(*map(Path, shlex.split(start)[2:])) as (url, _):
+        monkeypatch.setenv("OLLAMA_HOST", url)
+        assert talks
+        for line in talks:
+            code, out, err = gpu_learning(*shlex.split(line)[1:], "--num-predict=20")
+            assert code == 0, err
+            assert len(out) > 20
 
 
 def test_lessons_are_named_as_they_are(gpu_learning) -> None:

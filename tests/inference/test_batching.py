@@ -1,5 +1,6 @@
 """Requests that join, leave and fail in the middle of a batch change nothing for the others."""
 
+import dataclasses
 import gc
 import resource
 import threading
@@ -11,6 +12,7 @@ import torch
 from datamodules import CharTokenizer
 from inference.batching import Batcher, Closed, QueueFull, Request
 from inference.decode_loop import DecodeLoop
+from inference.embedding import Embedder
 from inference.generate import TextGenerator
 from inference.sampling import SamplingOptions
 from inference.tokenizer import Tokenizer
@@ -84,6 +86,95 @@ def test_two_hundred_at_once_are_each_as_if_alone(device: str) -> None:
     assert steps < sum(len(request.generation.tokens) for request in requests) / 4
     assert all(r.queued_ns >= 0 and r.prompt_ns > 0 and r.eval_ns >= 0 for r in requests)
     assert (batcher.active, batcher.waiting) == (0, 0)
+
+
+PENALTIES = SamplingOptions(
+    20, 0.0, repetition_penalty=1.4, presence_penalty=0.7, frequency_penalty=0.4, seed=0
+)
+
+
+@pytest.mark.parametrize("window", [0, 1, 5])
+def test_penalties_look_at_the_last_tokens(window: int) -> None:
+    options = dataclasses.replace(PENALTIES, penalty_window=window)
+    generator = _generator(3)
+    prompts = ["the dog", "a cat sat", "the the the"]
+    texts = generator.generate(prompts, [options, SamplingOptions(20, 0.0), options])
+    for text in (texts[0], texts[2]):
+        ids = list(text.ids[: text.prompt_tokens])
+        for token in text.tokens:
+            logits = generator.model.all_logits(ids)[-1].clone()
+            for seen in set(ids[-window:]):
+                count = ids[-window:].count(seen)
+                scaled = logits[seen] / 1.4 if logits[seen] > 0 else logits[seen] * 1.4
+                logits[seen] = scaled - 0.7 - 0.4 * count
+            assert token == int(logits.argmax())
+            ids.append(token)
+    assert texts[1].text == _alone([("a cat sat", SamplingOptions(20, 0.0))])[0]
+
+
+def test_penalties_and_windows_are_each_texts_own_in_a_batch() -> None:
+    asked = [
+        (
+            "the dog sat on the cat",
+            SamplingOptions(
+                60,
+                repetition_penalty=1.0 + n % 2 / 4,
+                frequency_penalty=n % 3 / 3,
+                penalty_window=n % 4 * 3,
+                window=(0, 12, 20)[n % 3],
+                keep=n % 5,
+                shift=n % 6 != 5,
+                seed=n,
+            ),
+        )
+        for n in range(24)
+    ]
+    generator = _generator(8)
+    texts = generator.generate(
+        [prompt for prompt, _ in asked], [options for _, options in asked], truncate=True
+    )
+    alone = _generator(1)
+    for (prompt, options), text in zip(asked, texts, strict=True):
+        assert text.text == alone.generate([prompt], options, truncate=True)[0].text
+    assert [len(text.tokens) == 60 for text in texts] == [n % 6 != 5 for n in range(24)]
+    assert {text.reason for text in texts} == {"length"}
+
+
+def test_the_beginning_of_a_long_prompt_can_be_kept() -> None:
+    generator = _generator(1)
+    options = SamplingOptions(1, window=10, keep=3)
+    text = generator.begin("the cat sat on the dog", options, truncate=True)
+    assert generator.tokenizer.decode(text.ids) == "the" + "the dog"
+    with pytest.raises(ValueError, match="has 22 tokens and the model's context is 10"):
+        generator.begin("the cat sat on the dog", options)
+    assert options.fit(range(30), 2) == [0, 29]
+
+
+def test_calls_are_made_between_steps_and_embed_texts() -> None:
+    generator = _generator(2)
+    batcher = Batcher(generator)
+    running = batcher.submit("the cat", LONG)
+    embedder = Embedder(generator.model)
+    encode = generator.tokenizer.encode
+
+    def vector(text: str, size: int = 0) -> list[float]:
+        return batcher.call(lambda: embedder.vector(encode(text), size)).result(10)
+
+    one, same, other = vector("the cat sat"), vector("the cat sat"), vector("dogs and cats")
+    assert one == same != other
+    assert sum(value**2 for value in one) == pytest.approx(1, abs=1e-5)
+    short = vector("the cat sat", 8)
+    assert len(short) == 8
+    assert short[0] / short[1] == pytest.approx(one[0] / one[1], rel=1e-4)
+    with pytest.raises(ZeroDivisionError):
+        batcher.call(lambda: 1 / 0).result(10)
+    running.cancel()
+    assert running.result(5).reason == "cancelled"
+    expected = _alone([("the cat", SamplingOptions(len(running.generation.tokens), seed=0))])[0]
+    assert running.generation.text == expected  # the vectors left its cache alone
+    batcher.close()
+    with pytest.raises(Closed):
+        batcher.call(lambda: None)
 
 
 def test_a_slow_reader_gets_longer_pieces() -> None:

@@ -145,11 +145,12 @@ def test_the_order_of_filters_is_that_of_transformers() -> None:
 
     n = 20_001
     choice = Choice(n, 40, 1, torch.device("cpu"))
-    choice.penalty.fill_(1.3), choice.temperature.fill_(0.7), choice.top_k.fill_(20)
+    choice.repetition.fill_(1.3), choice.temperature.fill_(0.7), choice.top_k.fill_(20)
     choice.top_p.fill_(0.9), choice.min_p.fill_(0.02)
-    choice.seen[:, ids[0]] = True
+    choice.counts[:, ids[0]] = 1
     choice.noise = torch.linspace(0, 1, n + 1)[:-1, None]
-    chosen = choice.sample(logits.expand(n, 40), torch.zeros(n, dtype=torch.long))
+    penalised = choice.penalised(logits.expand(n, 40))
+    chosen = choice.sample(penalised, torch.zeros(n, dtype=torch.long))
     found = torch.bincount(chosen, minlength=40) / n
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
 

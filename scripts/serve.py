@@ -1,0 +1,76 @@
+"""``gpu-learning serve models/``: trained models behind Ollama's API and OpenAI's."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serves until Ctrl-C; ``argv`` begins with the command's name."""
+    arguments = _parser().parse_args(argv[1:])
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ValueError("serving needs the extra: make setup EXTRAS=dev,serve") from error
+    from serving.durations import seconds
+    from serving.errors import ApiError
+    from serving.server import Server, listen
+    from serving.settings import Settings, read_keys
+
+    logging.basicConfig(
+        level=logging.INFO if arguments.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        keep_alive = seconds(arguments.keep_alive)
+    except ApiError as error:
+        raise ValueError(f"--keep-alive: {error.text}") from error
+    settings = Settings(
+        models=arguments.models,
+        host=arguments.host,
+        keys=read_keys(arguments.api_key_file) if arguments.api_key_file else (),
+        device=arguments.device,
+        slots=arguments.slots,
+        max_queue=arguments.max_queue,
+        max_loaded=arguments.max_loaded,
+        max_tokens=arguments.max_tokens,
+        keep_alive=300.0 if keep_alive is None else keep_alive,
+    )
+    if not settings.loopback and not settings.keys:
+        print(
+            f"gpu-learning: warning: whoever reaches {settings.host} can use these models; ask for "
+            "a key with --api-key-file, and put a proxy with TLS before it",
+            file=sys.stderr,
+        )
+
+    def ready(url: str) -> None:
+        print(f"serving {settings.models} on {url} (Ctrl-C ends it)", flush=True)
+
+    Server(settings, ready).serve_on(listen(arguments.host, arguments.port))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "gpu-learning serve",
+        description="Serves the models of a folder as Ollama does, and as OpenAI's API does under "
+        "/v1, for this machine alone unless --host says otherwise. docs/serving.md has more.",
+    )
+    parser.add_argument(
+        "models", type=Path, nargs="?", default=Path("models"), help="(%(default)s)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=11434, help="0 takes a free one (%(default)s)")
+    parser.add_argument("--api-key-file", type=Path, help="keys, one a line, that clients bring")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--slots", type=int, default=64, help="texts at once (%(default)s)")
+    parser.add_argument("--max-queue", type=int, default=512, help="that may wait (%(default)s)")
+    parser.add_argument("--max-loaded", type=int, default=3, help="models in memory (%(default)s)")
+    parser.add_argument("--max-tokens", type=int, default=8192, help="an answer (%(default)s)")
+    parser.add_argument("--keep-alive", default="5m", help="of an unused model (%(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="log requests, not their text")
+    return parser

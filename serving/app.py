@@ -1,0 +1,124 @@
+"""The server's parts put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from serving import (
+    classify_routes,
+    embed_routes,
+    model_routes,
+    ollama_routes,
+    ollama_schemas,
+    openai_routes,
+    openai_schemas,
+    page,
+    site_routes,
+)
+from serving.errors import ApiError
+from serving.feed import Feed
+from serving.metrics import Metrics
+from serving.registry import Registry
+from serving.security import Security
+from serving.settings import Settings
+from serving.state import REFS, State
+from serving.wire import Wire
+
+_log = logging.getLogger(__name__)
+_SCHEMAS = (ollama_schemas, openai_schemas)
+_ROUTES = (
+    model_routes,
+    ollama_routes,
+    embed_routes,
+    openai_routes,
+    classify_routes,
+    site_routes,
+    page,
+)
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """The application; ``app.state.server`` is there once it was started."""
+    metrics = Metrics()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        registry = Registry(settings, Feed(asyncio.get_running_loop()))
+        app.state.server = State(settings, registry, metrics)
+        # The libraries take seconds; they are read while the first request is still to come.
+        warm = asyncio.create_task(asyncio.to_thread(_import_libraries))
+        yield
+        await registry.close(0.0)
+        await warm
+
+    # Its pages for /docs load scripts from other machines; ours is in site_routes.
+    app = FastAPI(
+        title="gpu-learning",
+        version=model_routes.OLLAMA_VERSION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    for routes in _ROUTES:
+        app.include_router(routes.router)
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _failure)
+    app.add_middleware(Security, settings=settings, metrics=metrics)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _import_libraries() -> None:
+    import inference.batching
+    import inference.classifier  # noqa: F401
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    openai = request.url.path.startswith("/v1/")
+    return (openai_routes if openai else ollama_routes).refusal(error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Unknown paths and wrong methods are answered in plain text, as Ollama does."""
+    assert isinstance(error, HTTPException)
+    texts = {404: "404 page not found", 405: "405 method not allowed"}
+    if error.status_code in texts:
+        return PlainTextResponse(texts[error.status_code], error.status_code, error.headers)
+    return JSONResponse({"error": error.detail}, error.status_code)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """The client left before its request was whole; nobody reads this."""
+    return JSONResponse({"error": "request canceled"}, 499)
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    # Starlette logs the traceback; the client gets none of it.
+    return JSONResponse({"error": "the server failed; its log has more"}, 500)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for module in _SCHEMAS:
+            for kind in vars(module).values():
+                if isinstance(kind, type) and issubclass(kind, Wire) and kind is not Wire:
+                    schema = kind.model_json_schema(ref_template=REFS)
+                    schemas |= schema.pop("$defs", {})
+                    schemas[kind.__name__] = schema
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,68 @@
+"""From the batcher's thread to the coroutines that wait for its text."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inference.batching import Request
+
+
+class Feed:
+    """Wakes the coroutine of each request that has news.
+
+    The event loop shares the interpreter with the batcher's thread. So there is one delivery at a
+    time, and after it a pause as long as it took: under load the pieces of text get longer instead
+    of the steps slower. A lone reader gets every token at once.
+
+    Args:
+        loop: where the coroutines run.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._events: dict[Request, asyncio.Event] = {}
+        self._lock = threading.Lock()
+        self._news: dict[Request, None] = {}
+        self._underway = False
+        self._began = 0.0
+
+    def watch(self, request: Request) -> asyncio.Event:
+        """An event that is set when ``request`` has news; it is set at first."""
+        event = self._events[request] = asyncio.Event()
+        event.set()
+        return event
+
+    def unwatch(self, request: Request) -> None:
+        self._events.pop(request, None)
+
+    def wake(self, requests: Sequence[Request]) -> None:
+        """Called from the batcher's thread."""
+        with self._lock:
+            self._news.update(dict.fromkeys(requests))
+            if self._underway:
+                return
+            self._underway = True
+        self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._began = time.perf_counter()
+        with self._lock:
+            news, self._news = self._news, {}
+        for request in news:
+            if event := self._events.get(request):
+                event.set()
+        # Behind the coroutines that were woken.
+        self._loop.call_soon(self._rest)
+
+    def _rest(self) -> None:
+        took = time.perf_counter() - self._began
+        with self._lock:
+            if not self._news:
+                self._underway = False
+                return
+        self._loop.call_later(took, self._deliver)

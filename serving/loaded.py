@@ -1,0 +1,114 @@
+"""A model in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from serving.artifact import Artifact
+from serving.errors import ApiError
+from serving.feed import Feed
+from serving.settings import Settings
+
+if TYPE_CHECKING:
+    from inference.batching import Batcher
+    from inference.classifier import Classifier
+    from inference.embedding import Embedder
+
+
+class Loaded:
+    """One model with what runs it, and how long it stays.
+
+    ``batcher`` is there for a language model, ``classifier`` for one that reads pictures.
+    ``expires`` is a time of ``time.time``, ``keep_alive`` in seconds; ``users`` counts the answers
+    that it is making.
+    """
+
+    def __init__(
+        self, artifact: Artifact, batcher: Batcher | None, classifier: Classifier | None
+    ) -> None:
+        self.artifact = artifact
+        self.batcher = batcher
+        self.classifier = classifier
+        self.load_ns = 0
+        self.users = 0
+        self.keep_alive = math.inf
+        self.expires = math.inf
+        self.timer: asyncio.TimerHandle | None = None
+        self.closed = False
+        self._embedder: Embedder | None = None
+
+    def close(self, grace: float) -> None:
+        """Ends its thread; blocks up to ``grace`` seconds."""
+        if self.batcher:
+            self.batcher.close(grace)
+
+    def tokens(self, text: str) -> list[int]:
+        """Raises ValueError for characters that the model does not know."""
+        assert self.batcher is not None
+        return self.batcher.generator.tokenizer.encode(text)
+
+    def embed(self, ids: list[int], size: int) -> Future[list[float]]:
+        """The vector of a text, made between two steps of the batch.
+
+        Raises:
+            ValueError: no tokens, or a file that shows no hidden states.
+            ApiError: 503 while the model goes.
+        """
+        from inference.batching import Closed
+        from inference.embedding import Embedder
+
+        assert self.batcher is not None
+        if not ids:
+            raise ValueError("an empty text has no embedding")
+        if self._embedder is None:
+            self._embedder = Embedder(self.batcher.generator.model)
+        embedder = self._embedder
+        try:
+            return self.batcher.call(lambda: embedder.vector(ids, size))
+        except Closed as error:
+            raise ApiError(503, "the model is being unloaded; ask again") from error
+
+    @property
+    def on_gpu(self) -> bool:
+        if self.batcher:
+            return self.batcher.generator.engine.device.type == "cuda"
+        return bool(self.classifier and self.classifier.runtime.device == "cuda")
+
+
+def load(artifact: Artifact, settings: Settings, feed: Feed) -> Loaded:
+    """Reads a model from its files; takes seconds, so it runs in a thread of its own.
+
+    Raises:
+        ValueError: nothing in it can be run here, or a file is missing or damaged.
+    """
+    folder = artifact.manifest.folder
+    task = artifact.manifest.task
+    if task == "text-generation":
+        from inference.batching import Batcher
+        from inference.generate import TextGenerator
+
+        generator = TextGenerator.load(folder, slots=settings.slots, device=settings.device)
+        batcher = Batcher(generator, settings.max_queue, feed.wake)
+        return Loaded(artifact, batcher, None)
+    if task == "image-classification":
+        from inference import Classifier
+        from inference import load as load_model
+
+        model: Any = load_model(folder, device=_device(settings.device, artifact))
+        assert isinstance(model, Classifier)
+        return Loaded(artifact, None, model)
+    raise ValueError(f"a {task} model is not served")
+
+
+def _device(asked: str, artifact: Artifact) -> str:
+    """``auto`` takes the CPU where the model has an ONNX file, which is fast there."""
+    if asked != "auto":
+        return asked
+    if "onnx" in artifact.manifest.files:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,215 @@
+"""The models folder, and which of its models are in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from inference.manifest import MANIFEST, read_manifest
+from serving.artifact import Artifact
+from serving.errors import ApiError, busy, not_found
+from serving.feed import Feed
+from serving.loaded import Loaded, load
+from serving.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class Registry:
+    """Finds models by name, loads them when they are asked for and lets go of them later.
+
+    A name is only ever compared with the names of the folders that are there, so that none leads
+    out of the models folder. All methods belong to the event loop's thread.
+
+    Args:
+        settings: the server's.
+        feed: is told of new text by the batchers.
+    """
+
+    def __init__(self, settings: Settings, feed: Feed) -> None:
+        self.settings = settings
+        self.feed = feed
+        self._known: dict[str, tuple[tuple[int, int], Artifact | None]] = {}
+        self._loaded: dict[str, Loaded] = {}
+        self._loading: dict[str, asyncio.Task[Loaded]] = {}
+        self._retired: set[asyncio.Task[None]] = set()
+        self.closing = False
+
+    def artifacts(self) -> list[Artifact]:
+        """What the folder holds now, newest first; a damaged model is left out and logged."""
+        found = [self._artifact(folder) for folder in self._folders().values()]
+        return sorted((a for a in found if a), key=lambda a: a.modified_ns, reverse=True)
+
+    def find(self, name: str) -> Artifact:
+        """The model that a request names.
+
+        Raises:
+            ApiError: 404 where there is none, 500 where it is damaged.
+        """
+        plain, _, tag = name.partition(":")
+        folder = self._folders().get(plain.casefold())
+        if folder is None or tag.casefold() not in ("", "latest"):
+            raise not_found(name)
+        artifact = self._artifact(folder)
+        if artifact is None:
+            try:
+                read_manifest(folder)
+            except ValueError as error:
+                raise ApiError(500, str(error)) from error
+            raise not_found(name)
+        return artifact
+
+    @contextlib.asynccontextmanager
+    async def use(self, artifact: Artifact, keep_alive: float | None) -> AsyncIterator[Loaded]:
+        """The model in memory, which stays there at least as long as this lasts.
+
+        Raises:
+            ApiError: 500 for a model that cannot be loaded, 503 where there is no room for it.
+        """
+        loaded = await self._get(artifact)
+        loaded.users += 1
+        loaded.keep_alive = self.settings.keep_alive if keep_alive is None else keep_alive
+        try:
+            yield loaded
+        finally:
+            loaded.users -= 1
+            self._plan(loaded)
+
+    def running(self) -> list[Loaded]:
+        """The models in memory, those that stay longest first."""
+        return sorted(self._loaded.values(), key=lambda one: one.expires, reverse=True)
+
+    async def unload(self, artifact: Artifact) -> None:
+        """Lets go of a model, once its last answer is done."""
+        if loaded := self._loaded.get(artifact.name):
+            loaded.keep_alive = 0
+            self._plan(loaded)
+            await asyncio.sleep(0)
+
+    async def close(self, grace: float) -> None:
+        """Gives running answers ``grace`` seconds, then ends them."""
+        self.closing = True
+        models = list(self._loaded.values())
+        await asyncio.gather(*(asyncio.to_thread(one.close, grace) for one in models))
+
+    def _folders(self) -> dict[str, Path]:
+        try:
+            with os.scandir(self.settings.models) as entries:
+                names = [entry.name for entry in entries if entry.name[0] not in "._"]
+        except OSError as error:
+            raise ApiError(500, f"the models folder cannot be read: {error.strerror}") from error
+        root = self.settings.models.resolve()
+        folders = {}
+        for name in sorted(names):
+            folder = root / name
+            # A link may lead elsewhere; what it leads to is then not in the models folder.
+            if (folder / MANIFEST).is_file() and folder.resolve().parent == root:
+                folders[name.casefold()] = folder
+        return folders
+
+    def _artifact(self, folder: Path) -> Artifact | None:
+        try:
+            state = (folder / MANIFEST).stat()
+        except OSError:
+            return None
+        stamp = (state.st_mtime_ns, state.st_size)
+        known = self._known.get(folder.name)
+        if known and known[0] == stamp:
+            return known[1]
+        try:
+            artifact = Artifact.of(read_manifest(folder), state.st_mtime_ns)
+        except (ValueError, OSError) as error:
+            _log.warning("%s is left out: %s", folder.name, error)
+            artifact = None
+        self._known[folder.name] = (stamp, artifact)
+        return artifact
+
+    async def _get(self, artifact: Artifact) -> Loaded:
+        if self.closing:
+            raise ApiError(503, "the server is shutting down")
+        loaded = self._loaded.get(artifact.name)
+        if loaded and loaded.artifact.digest == artifact.digest:
+            if loaded.timer:
+                loaded.timer.cancel()
+            return loaded
+        if loaded:  # exported again meanwhile; its running answers go on
+            self._retire(loaded)
+        task = self._loading.get(artifact.name)
+        if task is None:
+            task = asyncio.create_task(self._load(artifact))
+            self._loading[artifact.name] = task
+            task.add_done_callback(lambda _: self._loading.pop(artifact.name, None))
+        # A client that goes away does not stop what others wait for.
+        return await asyncio.shield(task)
+
+    async def _load(self, artifact: Artifact) -> Loaded:
+        self._make_room()
+        began = time.perf_counter_ns()
+        try:
+            loaded = await asyncio.to_thread(load, artifact, self.settings, self.feed)
+        except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+            _log.warning("%s could not be loaded: %s", artifact.name, error)
+            raise ApiError(500, f"{artifact.name} could not be loaded: {error}") from error
+        loaded.load_ns = time.perf_counter_ns() - began
+        loaded.keep_alive = self.settings.keep_alive
+        self._loaded[artifact.name] = loaded
+        self._plan(loaded)
+        return loaded
+
+    def _make_room(self) -> None:
+        idle = sorted((one for one in self._loaded.values() if not one.users), key=_expiry)
+        while len(self._loaded) + len(self._loading) > self.settings.max_loaded:
+            if not idle:
+                raise busy()
+            self._retire(idle.pop(0))
+
+    def _plan(self, loaded: Loaded) -> None:
+        """Sets when a model goes, from now on."""
+        if loaded.timer:
+            loaded.timer.cancel()
+            loaded.timer = None
+        loaded.expires = time.time() + loaded.keep_alive
+        if loaded.users:
+            return
+        if self._loaded.get(loaded.artifact.name) is not loaded or loaded.keep_alive <= 0:
+            self._retire(loaded)
+        elif not math.isinf(loaded.keep_alive):
+            loop = asyncio.get_running_loop()
+            loaded.timer = loop.call_later(loaded.keep_alive, self._retire, loaded)
+
+    def _retire(self, loaded: Loaded) -> None:
+        """No new answers; closes it now, or when the last user is done."""
+        if self._loaded.get(loaded.artifact.name) is loaded:
+            del self._loaded[loaded.artifact.name]
+        if loaded.timer:
+            loaded.timer.cancel()
+        if loaded.users or loaded.closed:
+            return
+        loaded.closed = True
+        task = asyncio.create_task(asyncio.to_thread(loaded.close, 0.0))
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+
+
+def _expiry(loaded: Loaded) -> float:
+    return loaded.expires
+
+
+def describe(artifact: Artifact) -> dict[str, Any]:
+    """An entry of /api/tags."""
+    return {
+        "name": artifact.full_name,
+        "model": artifact.full_name,
+        "modified_at": artifact.modified_at,
+        "size": artifact.size,
+        "digest": artifact.digest,
+        "details": artifact.details,
+        "capabilities": artifact.capabilities,
+    }

@@ -1,0 +1,175 @@
+"""Makes malformed requests and sends them; ``python -m tests.serving.fuzz URL COUNT`` sends many.
+
+The server must have the models of ``tests/serving/conftest.py`` (``tiny``, ``digits``) or others:
+names that are not there are part of the game.
+"""
+
+import json
+import sys
+import time
+import warnings
+from collections import Counter
+from typing import Any
+
+import httpx
+import hypothesis
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+
+PATHS = (
+    "/api/generate",
+    "/api/chat",
+    "/api/embed",
+    "/api/embeddings",
+    "/api/show",
+    "/api/classify",
+    "/v1/completions",
+    "/v1/chat/completions",
+)
+FIELDS = (
+    *("model", "prompt", "messages", "stream", "options", "format", "keep_alive", "images"),
+    *("raw", "template", "system", "context", "suffix", "think", "truncate", "shift", "name"),
+    *("logprobs", "top_logprobs", "input", "dimensions", "tools", "verbose", "max_tokens"),
+    *("stop", "seed", "n", "stream_options", "response_format"),
+)
+OPTIONS = (
+    *("num_ctx", "num_keep", "seed", "num_predict", "top_k", "top_p", "min_p", "typical_p"),
+    *("repeat_last_n", "temperature", "repeat_penalty", "presence_penalty"),
+    *("frequency_penalty", "stop", "num_gpu", "nothing"),
+)
+# Answers stay short, so that the time goes into requests.
+_SHORT = {"num_predict": 2}
+
+_numbers = st.one_of(
+    st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.sampled_from([0, -1, 1, 1e308])
+)
+_texts = st.one_of(st.text(max_size=20), st.sampled_from(["tiny", "the cat", "json", "../..", ""]))
+_leaves = st.one_of(st.none(), st.booleans(), _numbers, _texts)
+_values = st.recursive(
+    _leaves,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(_texts, inner, max_size=4),
+        st.fixed_dictionaries({"role": inner, "content": inner}),
+    ),
+    max_leaves=8,
+)
+_options = st.dictionaries(st.sampled_from(OPTIONS), _leaves | st.lists(_texts, max_size=3))
+_bodies = st.fixed_dictionaries(
+    {"model": st.sampled_from(["tiny", "digits", "broken?", ""]) | _values},
+    optional={name: _values for name in FIELDS if name != "model"} | {"options": _options},
+)
+_deep = st.sampled_from(["[", '{"a":', '{"options":{"stop":['])
+
+
+@st.composite
+def _contents(draw: st.DrawFn) -> bytes:
+    """A body: JSON of the wrong shape, broken JSON, bytes, or something very deep or large."""
+    kind = draw(st.sampled_from(["json", "json", "json", "cut", "bytes", "deep", "flip", "long"]))
+    if kind == "bytes":
+        return draw(st.binary(max_size=200))
+    if kind == "deep":
+        return draw(_deep).encode() * draw(st.integers(1, 20_000))
+    body = draw(_bodies)
+    options = body.setdefault("options", _SHORT)
+    if isinstance(options, dict):
+        asked = options.get("num_predict")
+        body["options"] = options if isinstance(asked, str | list) else options | _SHORT
+    body.setdefault("max_tokens", 2)
+    content = json.dumps(body).encode()
+    if kind == "cut":
+        return content[: draw(st.integers(0, len(content)))]
+    if kind == "flip":
+        place = draw(st.integers(0, len(content) - 1))
+        return content[:place] + bytes([draw(st.integers(0, 255))]) + content[place + 1 :]
+    if kind == "long":
+        return content[:-1] + b',"prompt":"' + b"a" * draw(st.integers(0, 200_000)) + b'"}'
+    return content
+
+
+def malformed(client: httpx.Client, count: int, seed: int) -> Counter[int]:
+    """Sends ``count`` bodies to the routes; gives how often each status came."""
+    seen: Counter[int] = Counter()
+
+    @hypothesis.seed(seed)
+    @_bounded(count)
+    @hypothesis.given(st.sampled_from(PATHS), _contents(), st.booleans())
+    def send(path: str, content: bytes, as_form: bool) -> None:
+        kind = "multipart/form-data; boundary=a" if as_form else "application/json"
+        answer = client.post(path, content=content, headers={"content-type": kind})
+        seen[answer.status_code] += 1
+        assert answer.status_code < 500 or answer.status_code == 503, (path, content, answer.text)
+
+    send()
+    return seen
+
+
+def from_openapi(client: httpx.Client, count: int, seed: int) -> Counter[int]:
+    """The same with requests that schemathesis makes of /openapi.json, right and wrong ones."""
+    seen: Counter[int] = Counter()
+    schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
+    operations = [result.ok() for result in schema.get_all_operations()]
+    for operation in operations:
+
+        @hypothesis.seed(seed)
+        @_bounded(-(-count // len(operations)))
+        @hypothesis.given(
+            st.one_of(
+                operation.as_strategy(),
+                operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE),
+            )
+        )
+        def send(case: Any) -> None:
+            arguments = case.as_transport_kwargs(base_url=str(client.base_url))
+            body = arguments.get("json")
+            if isinstance(body, dict):
+                body["options"] = _SHORT
+                body["max_tokens"] = 2
+            arguments = {key: value for key, value in arguments.items() if value is not None}
+            if "data" in arguments and isinstance(arguments["data"], bytes | str):
+                arguments["content"] = arguments.pop("data")
+            arguments.pop("cookies", None)
+            try:
+                answer = client.request(**arguments)
+            except (
+                httpx.InvalidURL,
+                httpx.LocalProtocolError,
+                TypeError,
+                ValueError,
+                AttributeError,
+            ):
+                return  # the client itself refuses to send it
+            seen[answer.status_code] += 1
+            assert answer.status_code < 500 or answer.status_code == 503, (arguments, answer.text)
+
+        send()
+    return seen
+
+
+def checked(client: httpx.Client) -> bool:
+    """Whether the server still answers."""
+    return client.get("/api/version").status_code == 200
+
+
+def _bounded(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    url, count = sys.argv[1], int(sys.argv[2])
+    began = time.perf_counter()
+    with httpx.Client(base_url=url, timeout=30) as http:
+        total = malformed(http, count * 3 // 4, seed=2)
+        total += from_openapi(http, count // 4, seed=2)
+        print(
+            f"{sum(total.values())} requests in {time.perf_counter() - began:.0f} s:", dict(total)
+        )
+        print("still answers:", checked(http))
