@@ -72,11 +72,12 @@ def adapt(model: nn.Module, targets: list[str], r: int, alpha: int, dropout: flo
 
 
 @torch.no_grad()
-def merged_weights(base: nn.Module) -> dict[str, Tensor]:
+def plain_weights(base: nn.Module, merge: bool = True) -> dict[str, Tensor]:
     """Weights of an adapted GPT-2 as one without adapters has them, float32, on the CPU.
 
     Args:
         base: the ``GPT2LMHeadModel`` with the adapters in its layers, its weights in 4 bits or not.
+        merge: with what the adapters add; otherwise as before they learnt.
     """
     state: dict[str, Tensor] = {}
     for name, module in base.named_modules():
@@ -85,7 +86,7 @@ def merged_weights(base: nn.Module) -> dict[str, Tensor]:
         for key, parameter in module.named_parameters(recurse=False):
             state[f"{name.replace('.base_layer', '')}.{key}"] = _plain(parameter)
     for name, module in base.named_modules():
-        if hasattr(module, "get_delta_weight"):
+        if merge and hasattr(module, "get_delta_weight"):
             delta: Tensor = module.get_delta_weight("default")  # type: ignore[operator]
             delta = delta if getattr(module, "fan_in_fan_out", False) else delta.T
             state[f"{name}.weight"] = state[f"{name}.weight"] + delta.float().cpu()  # (in, out)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from datamodules.hub import pretrained_folder
-from lightning_modules.adapters import adapt, merged_weights, target_modules
+from lightning_modules.adapters import adapt, plain_weights, target_modules
 from lightning_modules.gpt2_base import load_base
 from lightning_modules.nets.causal_loss import CausalLoss
 from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig, from_gpt2
@@ -188,6 +188,13 @@ class GPT2LoRA(pl.LightningModule):
 
     def merged(self) -> GPT:
         """The adapted model as the project's own GPT, in float32 on the CPU."""
+        return self._own_gpt(plain_weights(self.net.base))
+
+    def unadapted(self) -> GPT:
+        """The base as the project's own GPT, in float32 on the CPU."""
+        return self._own_gpt(plain_weights(self.net.base, merge=False))
+
+    def _own_gpt(self, weights: dict[str, Tensor]) -> GPT:
         shape = self.net.base.config
         switches = GPT2_SWITCHES | {"tied": shape.tie_word_embeddings}
         config = GPTConfig(
@@ -200,5 +207,5 @@ class GPT2LoRA(pl.LightningModule):
             **switches,
         )
         net = GPT(config)
-        net.load_state_dict(from_gpt2(config, merged_weights(self.net.base)))
+        net.load_state_dict(from_gpt2(config, weights))
         return net.eval().requires_grad_(False)
