@@ -1,37 +1,40 @@
 """Questions and answers as data for fine-tuning a language model."""
 
-import csv
-import json
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from datamodules.pairs import GPU_QUESTIONS, read_pairs
 from datamodules.resident import ResidentLoader
 from datamodules.tokenizers import BPETokenizer
 from datamodules.windows import IGNORED
 
-GPU_QUESTIONS = Path(__file__).parent / "gpu_questions.jsonl"
-Example = tuple[list[int], list[int]]  # tokens of the prompt, of the answer
+Pair = tuple[str, str]
+Tokens = tuple[list[int], list[int]]  # of the prompt, of the answer
+T = TypeVar("T")
 
 
 class InstructionDataModule(pl.LightningDataModule):
     """Batches ``(ids, targets)`` of int64 (B, context), with ``segments`` where rows are packed.
 
     Only the answer and the end of text behind it are learnt: ``targets`` holds the token after each
-    and -100 where that is of the question or nothing at all. A row is padded on its right. Packed,
-    a row holds as many examples as fit, and ``segments`` (B, context) numbers them: the model lets
-    none see another.
+    and -100 where that is of the question or nothing at all. A row is padded on its right with the
+    end of text. Packed, a row holds as many examples as fit, and ``segments`` (B, context) numbers
+    them: the model lets none see another.
 
     Args:
-        source: ``gpu_questions`` (shipped: questions about GPUs and machine learning), or a file
-            ``*.jsonl`` or ``*.csv`` with the fields ``question`` and ``answer``.
-        tokenizer: that of the model: a name on the Hugging Face hub, or a folder with
-            ``tokenizer.json``, or with GPT-2's ``vocab.json`` and ``merges.txt``.
+        source: ``gpu_questions`` (shipped: questions about GPUs and machine learning), or a file or
+            folder with the fields ``question`` and ``answer``, see
+            :func:`~datamodules.pairs.read_pairs`.
+        tokenizer: a folder with ``tokenizer.json``, or with GPT-2's ``vocab.json`` and
+            ``merges.txt``, or a name on the Hugging Face hub; None for that of the model that is
+            trained.
         template: what the model is given; ``{question}`` stands for the question.
         context: tokens a row.
         batch_size: rows a training step and device.
@@ -52,7 +55,7 @@ class InstructionDataModule(pl.LightningDataModule):
     def __init__(
         self,
         source: str = "gpu_questions",
-        tokenizer: str = "gpt2",
+        tokenizer: str | None = None,
         template: str = "Question: {question}\nAnswer:",
         context: int = 128,
         batch_size: int = 8,
@@ -89,11 +92,13 @@ class InstructionDataModule(pl.LightningDataModule):
         self.seed = seed
         self.tokenizer: BPETokenizer | None = None
         # The held-out pairs as text, for callbacks that ask the model.
-        self.held_out: list[tuple[str, str]] = []
+        self.held_out: list[Pair] = []
         self._splits: dict[str, tuple[Tensor, ...]] = {}
+        self._examples = ""  # sha256 of all examples as tokens
+        self._expected: str | None = None
 
     def prepare_data(self) -> None:
-        BPETokenizer.from_pretrained(self.tokenizer_name)
+        self._load_tokenizer()
 
     def prompt(self, question: str) -> str:
         """What the model is given for a question."""
@@ -103,62 +108,65 @@ class InstructionDataModule(pl.LightningDataModule):
         """Read, tokenise, split and pad or pack, once."""
         if self._splits:
             return
-        path = GPU_QUESTIONS if self.source == "gpu_questions" else Path(self.source)
-        pairs = read_pairs(path)
-        self.tokenizer = BPETokenizer.from_pretrained(self.tokenizer_name)
-        if self.val_size >= len(pairs):
-            raise ValueError(f"val_size={self.val_size} leaves none of the {len(pairs)} examples")
-        generator = torch.Generator().manual_seed(self.seed)
-        order = torch.randperm(len(pairs), generator=generator).tolist()
-        self.held_out = [pairs[number] for number in order[: self.val_size]]
-        examples = self._fit([self._tokens(pairs[number]) for number in order])
+        pairs = read_pairs(GPU_QUESTIONS if self.source == "gpu_questions" else Path(self.source))
+        self.tokenizer = self._load_tokenizer()
+        examples = self._fit([(pair, self._tokens(pair)) for pair in pairs])
+        train, val = split(examples, self.val_size, self.seed)
+        self._examples = hashlib.sha256(repr([train, val]).encode()).hexdigest()
+        self._check_examples()
         device = torch.device("cpu") if self.trainer is None else self._device()
-        for name, part in (
-            ("val", examples[: self.val_size]),
-            ("train", examples[self.val_size :]),
-        ):
-            part = [example for example in part if example is not None]
+        for name, part in (("val", val), ("train", train)):
             if part:
                 # Validation is never packed: each answer counts by itself.
-                tensors = self._rows(part, self.pack and name == "train")
+                tensors = self._rows([tokens for _, tokens in part], self.pack and part is train)
                 self._splits[name] = tuple(tensor.to(device) for tensor in tensors)
-                self._describe(name, part, tensors[0])
-        if "train" not in self._splits:
-            raise ValueError(f"no example of {self.source} fits into {self.context} tokens")
+                self._describe(name, [tokens for _, tokens in part], tensors[0])
+        self.held_out = [pair for pair, _ in val]
 
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device  # type: ignore[union-attr]
 
-    def _tokens(self, pair: tuple[str, str]) -> Example:
+    def _load_tokenizer(self) -> BPETokenizer:
+        module = None if self.trainer is None else self.trainer.lightning_module
+        name = self.tokenizer_name or getattr(module, "pretrained", None)
+        if name is None:
+            raise ValueError(
+                "without a model that has one the tokenizer must be named: a folder or a name on "
+                "the Hugging Face hub (--data.init_args.tokenizer)"
+            )
+        return BPETokenizer.from_pretrained(name)
+
+    def _tokens(self, pair: Pair) -> Tokens:
         assert self.tokenizer is not None
         prompt = self.tokenizer.encode(self.prompt(pair[0])).tolist()
         return prompt, [*self.tokenizer.encode(f" {pair[1]}").tolist(), self.tokenizer.end]
 
-    def _fit(self, examples: list[Example]) -> list[Example | None]:
-        long = [e for e in examples if len(e[0]) + len(e[1]) > self.context]
+    def _fit(self, examples: list[tuple[Pair, Tokens]]) -> list[tuple[Pair, Tokens]]:
+        """The examples without those that are too long, or with their answers cut."""
+        lengths = [len(prompt) + len(answer) for _, (prompt, answer) in examples]
+        long = sum(length > self.context for length in lengths)
         if not long:
-            return list(examples)
-        longest = max(len(prompt) + len(answer) for prompt, answer in long)
-        told = f"{len(long)} of {len(examples)} examples are longer than {self.context} tokens"
+            return examples
+        told = f"{long} of {len(lengths)} examples are longer than {self.context} tokens"
         if self.too_long == "error":
             raise ValueError(
-                f"{told} (the longest has {longest}); set --data.init_args.context {longest}, or "
-                "--data.init_args.too_long skip or cut"
+                f"{told} (the longest has {max(lengths)}); set --data.init_args.context "
+                f"{max(lengths)}, or --data.init_args.too_long skip or cut"
             )
-        rank_zero_info(f"{told}: {self.too_long}")
-        fitting: list[Example | None] = []
-        for prompt, answer in examples:
+        fitting = []
+        for pair, (prompt, answer) in examples:
             room = self.context - len(prompt)
-            whole = len(answer) <= room
-            if whole or (self.too_long == "cut" and room > 0):
-                fitting.append((prompt, answer[:room]))
-            else:
-                fitting.append(None)
+            if len(answer) <= room or (self.too_long == "cut" and room > 0):
+                fitting.append((pair, (prompt, answer[:room])))
+        left_out = len(examples) - len(fitting)
+        rank_zero_info(f"{told}: {long - left_out} cut, {left_out} left out")
+        if not fitting:
+            raise ValueError(f"no example of {self.source} fits into {self.context} tokens")
         return fitting
 
-    def _rows(self, examples: list[Example], pack: bool) -> tuple[Tensor, ...]:
+    def _rows(self, examples: list[Tokens], pack: bool) -> tuple[Tensor, ...]:
         assert self.tokenizer is not None
-        rows: list[list[Example]] = []
+        rows: list[list[Tokens]] = []
         for example in examples:
             used = sum(len(p) + len(a) for p, a in rows[-1]) if rows else 0
             if pack and rows and used + len(example[0]) + len(example[1]) <= self.context:
@@ -179,7 +187,7 @@ class InstructionDataModule(pl.LightningDataModule):
                 at = end
         return (ids, targets, segments) if pack else (ids, targets)
 
-    def _describe(self, name: str, examples: list[Example], ids: Tensor) -> None:
+    def _describe(self, name: str, examples: list[Tokens], ids: Tensor) -> None:
         answers = sum(len(answer) for _, answer in examples)
         tokens = answers + sum(len(prompt) for prompt, _ in examples)
         rank_zero_info(
@@ -199,49 +207,30 @@ class InstructionDataModule(pl.LightningDataModule):
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
         return ResidentLoader(self._splits[split], batch_size, shuffle, self.seed, rank, world_size)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"examples": self._examples}
 
-def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """Questions and answers of a ``*.jsonl`` or ``*.csv`` file.
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._expected = state_dict.get("examples")
+        if self._examples:
+            self._check_examples()
+
+    def _check_examples(self) -> None:
+        if self._expected is not None and self._expected != self._examples:
+            raise ValueError(
+                f"the checkpoint was trained on other examples than {self.source} gives now; go "
+                "on with the data, template, tokenizer and seed of that run, or train anew"
+            )
+
+
+def split(examples: Sequence[T], val_size: int, seed: int) -> tuple[list[T], list[T]]:
+    """Examples to train on, in random order, and ``val_size`` others to hold out.
 
     Raises:
-        ValueError: no such file, another kind of file, no examples, or a line without its fields;
-            names the line.
+        ValueError: nothing would be left to train on.
     """
-    if path.suffix not in (".jsonl", ".csv"):
-        raise ValueError(f"{path} must be a *.jsonl or *.csv file")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = _csv_rows(file) if path.suffix == ".csv" else _json_rows(path, file)
-            pairs = [_pair(path, number, row) for number, row in rows]
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    if not pairs:
-        raise ValueError(f"{path} holds no examples")
-    return pairs
-
-
-def _csv_rows(file: Any) -> list[tuple[int, Any]]:
-    reader = csv.DictReader(file)
-    return [(reader.line_num, row) for row in reader]
-
-
-def _json_rows(path: Path, file: Any) -> list[tuple[int, Any]]:
-    rows = []
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append((number, json.loads(line)))
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: no JSON ({error})") from error
-    return rows
-
-
-def _pair(path: Path, number: int, row: Any) -> tuple[str, str]:
-    for name in ("question", "answer"):
-        value = row.get(name) if isinstance(row, dict) else None
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"{path}, line {number}: the field {name!r} is missing or empty")
-    return row["question"].strip(), row["answer"].strip()
+    if val_size >= len(examples):
+        raise ValueError(f"val_size={val_size} leaves none of the {len(examples)} examples")
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed)).tolist()
+    mixed = [examples[number] for number in order]
+    return mixed[val_size:], mixed[:val_size]

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.hub import pretrained_folder
+
 END_OF_TEXT = "<|endoftext|>"
 
 
@@ -92,7 +94,8 @@ class BPETokenizer:
             raise ValueError(f"a byte-level vocabulary has at least 257 tokens, got {vocab_size}")
         library = _library()
         bpe = library.ByteLevelBPETokenizer(add_prefix_space=False)
-        lines = text.splitlines(keepends=True)
+        # The end of text is a token already; its letters are no text to learn from.
+        lines = text.replace(END_OF_TEXT, "\n").splitlines(keepends=True)
         bpe.train_from_iterator(
             lines, vocab_size, min_frequency=2, show_progress=False, special_tokens=[END_OF_TEXT]
         )
@@ -123,27 +126,21 @@ class BPETokenizer:
         """The tokenizer of a pretrained GPT-2.
 
         Args:
-            name: on the Hugging Face hub; or a folder with ``tokenizer.json``, or with GPT-2's
-                ``vocab.json`` and ``merges.txt``.
+            name: a folder with ``tokenizer.json``, or with GPT-2's ``vocab.json`` and
+                ``merges.txt``; or a name on the Hugging Face hub.
 
         Raises:
-            ValueError: it cannot be had, or has no end of text.
+            ValueError: it cannot be had, is no byte-pair encoding, or has no end of text.
         """
-        folder = Path(name)
-        if folder.is_dir() and not (folder / "tokenizer.json").is_file():
+        folder = pretrained_folder(name, weights=False)
+        path = folder / "tokenizer.json"
+        if not path.is_file():
             return cls.from_files(folder)
         library = _library()
         try:
-            if folder.is_dir():
-                tokenizer = library.Tokenizer.from_file(str(folder / "tokenizer.json"))
-            else:
-                tokenizer = library.Tokenizer.from_pretrained(name)
+            tokenizer = library.Tokenizer.from_file(str(path))
         except Exception as error:  # the package raises Exception itself
-            raise ValueError(
-                f"the tokenizer of {name} cannot be had ({' '.join(str(error).split())[:200]}); "
-                "without a network name a folder with tokenizer.json, such as the hf folder of an "
-                "exported model, or with GPT-2's vocab.json and merges.txt"
-            ) from error
+            raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:200]})") from error
         found = cls(tokenizer)
         found.end  # noqa: B018  says it where there is none
         return found

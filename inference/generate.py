@@ -25,6 +25,8 @@ class TextGenerator:
         dtype: of weights and cache; None for bfloat16 on a GPU and float32 elsewhere.
         slots: texts that are generated at once.
         cache, compile: see :class:`~inference.engine.DecodeEngine`.
+        template: what a prompt is put into, in the place of ``{question}``; None for a model that
+            goes on with the prompt as it is.
 
     Raises:
         ValueError: weights, config and tokenizer that do not belong together.
@@ -46,6 +48,7 @@ class TextGenerator:
         slots: int = 1,
         cache: bool = True,
         compile: bool = False,
+        template: str | None = None,
     ) -> None:
         if tokenizer.vocab_size > config["vocab_size"]:
             raise ValueError(
@@ -59,6 +62,7 @@ class TextGenerator:
         if dtype is None:
             dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
         self.tokenizer = tokenizer
+        self.template = template
         self.model = CachedGPT(config, weights, slots, device, dtype)
         self.engine = DecodeEngine(self.model, cache, compile)
 
@@ -66,41 +70,72 @@ class TextGenerator:
     def load(
         cls, folder: str | Path, format: str | None = None, slots: int = 1, **kwargs: Any
     ) -> "TextGenerator":
-        """From an artifact, ``models/<name>``.
+        """From an artifact, ``models/<name>``, or from a GPT-2 in transformers' format.
 
         Args:
-            folder: what ``gpu-learning export`` wrote.
-            format: the file to take; None for the most exact that there is.
+            folder: what ``gpu-learning export`` wrote; or a folder with ``config.json``,
+                ``model.safetensors`` and the tokenizer.
+            format: the artifact's file to take; None for the most exact that there is.
             slots, kwargs: as for the class; an ``onnx`` file runs on the CPU, one text at a time.
 
         Raises:
             ValueError: the folder is no language model, a file is missing, damaged or belongs to
                 another model.
         """
-        from inference.text_artifact import read_text_artifact
+        from inference.text_artifact import TextArtifact, read_text_artifact
+        from inference.transformers_folder import is_transformers_folder, read_transformers_folder
 
-        artifact = read_text_artifact(Path(folder), format)
+        if is_transformers_folder(Path(folder)):
+            if format is not None:
+                raise ValueError(f"{folder} is in transformers' format and has no {format}")
+            config, weights, tokenizer = read_transformers_folder(Path(folder))
+            artifact = TextArtifact("transformers", config, tokenizer, weights=weights)
+        else:
+            artifact = read_text_artifact(Path(folder), format)
         if artifact.format == "onnx":
-            return cls._around(artifact.model(), artifact.tokenizer, kwargs.get("cache", True))
-        return cls(artifact.config, artifact.weights, artifact.tokenizer, slots=slots, **kwargs)
+            return cls._around(artifact, kwargs.get("cache", True))
+        return cls(
+            artifact.config,
+            artifact.weights,
+            artifact.tokenizer,
+            slots=slots,
+            template=artifact.template,
+            **kwargs,
+        )
 
     @classmethod
-    def _around(cls, model: CachedGPT, tokenizer: Tokenizer, cache: bool) -> "TextGenerator":
+    def _around(cls, artifact: Any, cache: bool) -> "TextGenerator":
         generator = cls.__new__(cls)
-        generator.tokenizer, generator.model = tokenizer, model
-        generator.engine = DecodeEngine(model, cache)
+        generator.tokenizer, generator.model = artifact.tokenizer, artifact.model()
+        generator.template = artifact.template
+        generator.engine = DecodeEngine(generator.model, cache)
         return generator
 
     def begin(
-        self, prompt: str | Sequence[int], options: SamplingOptions, truncate: bool = False
+        self,
+        prompt: str | Sequence[int],
+        options: SamplingOptions,
+        truncate: bool = False,
+        raw: bool = False,
     ) -> Generation:
         """Checks a prompt, text or tokens, and makes a :class:`Generation` of it, not yet running.
+
+        Args:
+            prompt: what is asked, the beginning of a text, or tokens, which are taken as they are.
+            options: how the tokens are chosen.
+            truncate: keep the end of a prompt that is too long.
+            raw: take the prompt as it is, also where the model has a template.
 
         Raises:
             ValueError: an empty prompt where the model has no token for the beginning of a text,
                 characters outside the vocabulary, a prompt longer than the context.
         """
-        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        if isinstance(prompt, str):
+            if self.template is not None and not raw:
+                prompt = self.template.replace("{question}", prompt)
+            ids = self.tokenizer.encode(prompt)
+        else:
+            ids = list(prompt)
         if not ids and self.tokenizer.end is not None:
             ids = [self.tokenizer.end]
         if not ids:
@@ -116,10 +151,14 @@ class TextGenerator:
         return Generation(options.fit(ids, window), options, self.tokenizer)
 
     def stream(
-        self, prompt: str, options: SamplingOptions | None = None, truncate: bool = False
+        self,
+        prompt: str,
+        options: SamplingOptions | None = None,
+        truncate: bool = False,
+        raw: bool = False,
     ) -> Iterator[str]:
-        """The generated text, piece by piece as it is made; raises as :meth:`begin` does."""
-        generation = self.begin(prompt, options or SamplingOptions(), truncate)
+        """The generated text, piece by piece as it is made; see :meth:`begin`."""
+        generation = self.begin(prompt, options or SamplingOptions(), truncate, raw)
         return (piece for _, piece in self.run([generation]) if piece)
 
     def generate(
@@ -127,11 +166,12 @@ class TextGenerator:
         prompts: Sequence[str],
         options: SamplingOptions | Sequence[SamplingOptions] | None = None,
         truncate: bool = False,
+        raw: bool = False,
     ) -> list[Generation]:
         """All texts, as many at once as there are slots; each as if it were alone."""
         options = options or SamplingOptions()
         each = [options] * len(prompts) if isinstance(options, SamplingOptions) else options
-        texts = [self.begin(p, o, truncate) for p, o in zip(prompts, each, strict=True)]
+        texts = [self.begin(p, o, truncate, raw) for p, o in zip(prompts, each, strict=True)]
         for _ in self.run(texts):
             pass
         return texts

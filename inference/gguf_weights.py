@@ -1,5 +1,6 @@
 """Weights out of a GGUF file, as llama.cpp would use them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -35,22 +36,11 @@ def read_gguf(
     Raises:
         ValueError: the file is damaged, or the package gguf is missing.
     """
-    try:
-        from gguf import GGUFReader, dequantize
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            "GGUF files are read by the package gguf: make setup EXTRAS=dev,llm"
-        ) from error
-    file.read()  # for its checksum
-    reader = GGUFReader(file.path)
+    reader = _open(file)
     weights: dict[str, Tensor] = {}
-    for tensor in reader.tensors:
-        values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
-        values = values.reshape([int(size) for size in reversed(tensor.shape)])
-        name, suffix = tensor.name.rsplit(".", 1)
-        *block, kind = name.split(".")
-        name = f"blocks.{block[1]}.{_MODULES[kind]}" if block else _SINGLE[kind]
-        weights[f"{name}.{suffix}"] = values
+    for key, values in _tensors(reader):
+        name, suffix = key.rsplit(".", 1)
+        weights[f"{_our_name(name)}.{suffix}"] = values
     tokens = config["vocab_size"]
     weights["token.weight"] = weights["token.weight"][:tokens]
     tied = "head.weight" not in weights
@@ -72,3 +62,50 @@ def read_gguf(
     }
     switches = ("output_projection", "pre_norm", "gelu", "qkv_bias", "bias")
     return shape | dict.fromkeys(switches, True), weights
+
+
+def read_adapted_gguf(
+    base: ArtifactFile, adapter: ArtifactFile, config: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The net of a GGUF file with what a GGUF file of low-rank adapters adds to it.
+
+    Raises:
+        ValueError: as :func:`read_gguf` does.
+    """
+    config, weights = read_gguf(base, config)
+    reader = _open(adapter)
+    alpha = float(reader.fields["adapter.lora.alpha"].contents())
+    parts = dict(_tensors(reader))
+    for key, down in parts.items():
+        name, suffix = key.rsplit(".weight.", 1)
+        if suffix == "lora_a":
+            up = parts[f"{name}.weight.lora_b"]  # (out, r); down is (r, in)
+            ours = f"{_our_name(name)}.weight"
+            weights[ours] = weights[ours] + up @ down * (alpha / len(down))
+    return config, weights
+
+
+def _open(file: ArtifactFile) -> Any:
+    try:
+        from gguf import GGUFReader
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "GGUF files are read by the package gguf: make setup EXTRAS=dev,llm"
+        ) from error
+    file.read()  # for its checksum
+    return GGUFReader(file.path)
+
+
+def _tensors(reader: Any) -> Iterator[tuple[str, Tensor]]:
+    """Name and float32 values, in rows as torch has them, of each tensor."""
+    from gguf import dequantize
+
+    for tensor in reader.tensors:
+        values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
+        yield tensor.name, values.reshape([int(size) for size in reversed(tensor.shape)])
+
+
+def _our_name(name: str) -> str:
+    """``blocks.3.attn.qkv`` from ``blk.3.attn_qkv``."""
+    *block, kind = name.split(".")
+    return f"blocks.{block[1]}.{_MODULES[kind]}" if block else _SINGLE[kind]

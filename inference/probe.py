@@ -70,11 +70,16 @@ class Probe:
             return {"operations": _executorch_operations(folder, format)}
         return {"operations": _torch_operations(self._models[format], batch)}
 
-    def logits(self, folder: str, format: str, inputs: str, outputs: str) -> dict[str, Any]:
-        """Writes the logits (N, T, V) that a language model gives for tokens (N, T)."""
+    def logits(
+        self, folder: str, format: str, inputs: str, outputs: str, base: str = ""
+    ) -> dict[str, Any]:
+        """Writes the logits (N, T, V) that a language model gives for tokens (N, T).
+
+        ``base`` is the folder of the pretrained model that adapters in peft's format are for.
+        """
         given = np.load(inputs, allow_pickle=False)
-        if format == "hf":
-            np.save(outputs, _transformers_logits(Path(folder) / "hf", given))
+        if format in ("hf", "merged", "peft"):
+            np.save(outputs, _transformers_logits(Path(folder) / format, given, base))
             return {}
         from inference.text_artifact import read_text_artifact
 
@@ -95,12 +100,18 @@ class Probe:
         }
 
 
-def _transformers_logits(folder: Path, ids: np.ndarray) -> np.ndarray:
+def _transformers_logits(folder: Path, ids: np.ndarray, base: str) -> np.ndarray:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
+    if base:
+        from peft import PeftModel
+
+        model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True)
+        model = PeftModel.from_pretrained(model, str(folder)).eval()
+    else:
+        AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
     with torch.inference_mode():
         parts = [model(part).logits for part in torch.from_numpy(ids).split(8)]
     return torch.cat(parts).numpy()

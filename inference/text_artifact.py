@@ -13,22 +13,28 @@ from inference.manifest import ArtifactFile, read_manifest
 from inference.tokenizer import Tokenizer
 
 # Best first: the most exact, and what a GPU can run before what only a CPU can.
-BEST = ("safetensors", "bf16", "int8", "gguf", "gguf-q8", "onnx")
+BEST = ("safetensors", "bf16", "int8", "gguf", "gguf-q8", "gguf-adapter", "onnx")
 
 
 @dataclass(frozen=True)
 class TextArtifact:
-    """``weights`` is the state dict of ``nets.gpt.GPT``; empty for an ONNX file."""
+    """``weights`` is the state dict of ``nets.gpt.GPT``; empty for an ONNX file, which is ``file``.
+
+    ``template`` is the prompt that a question was given in at training, with ``{question}`` in the
+    question's place; None for a model that goes on with a text.
+    """
 
     format: str
     config: dict[str, Any]
     tokenizer: Tokenizer
-    file: ArtifactFile
+    file: ArtifactFile | None = None
     weights: dict[str, Tensor] = field(default_factory=dict)
+    template: str | None = None
 
     def model(self) -> Any:
         """A float32 model with one slot on the CPU."""
         if self.format == "onnx":
+            assert self.file is not None
             from inference.onnx_gpt import OnnxGPT
 
             return OnnxGPT(self.config, self.file)
@@ -58,15 +64,24 @@ def read_text_artifact(folder: Path, format: str | None = None) -> TextArtifact:
         raise ValueError(f"{folder} has no tokenizer; export the model again")
     tokenizer = Tokenizer(manifest.files["tokenizer"].read().decode())
     config, file = dict(manifest.document["config"]), manifest.files[name]
+    template = manifest.document.get("prompt_template")
+    if template is not None and not (isinstance(template, str) and "{question}" in template):
+        raise ValueError(f"the prompt_template of {folder} holds no {{question}}")
     if name == "onnx":
-        return TextArtifact(name, config, tokenizer, file)
-    if name.startswith("gguf"):
+        return TextArtifact(name, config, tokenizer, file, template=template)
+    if name == "gguf-adapter":
+        from inference.gguf_weights import read_adapted_gguf
+
+        if "gguf-base" not in manifest.files:
+            raise ValueError(f"{folder} has no gguf-base for its adapters; export the model again")
+        config, weights = read_adapted_gguf(manifest.files["gguf-base"], file, config)
+    elif name.startswith("gguf"):
         from inference.gguf_weights import read_gguf
 
         config, weights = read_gguf(file, config)
     else:
         weights = _read_safetensors(file)
-    return TextArtifact(name, config, tokenizer, file, weights)
+    return TextArtifact(name, config, tokenizer, file, weights, template)
 
 
 def _read_safetensors(file: ArtifactFile) -> dict[str, Tensor]:

@@ -56,6 +56,30 @@ class Tokenizer:
             raise ValueError(f"{path} is missing; export the model again")
         return cls(path.read_text(encoding="utf-8"))
 
+    @classmethod
+    def of_pretrained(cls, folder: Path) -> "Tokenizer":
+        """From ``tokenizer.json``, or GPT-2's older ``vocab.json`` and ``merges.txt``.
+
+        Raises:
+            ValueError: neither is there, or the package tokenizers is missing.
+        """
+        path = folder / "tokenizer.json"
+        if path.is_file():
+            return cls(path.read_text(encoding="utf-8"))
+        pair = [folder / "vocab.json", folder / "merges.txt"]
+        if not all(file.is_file() for file in pair):
+            raise ValueError(f"{folder} has no tokenizer.json, nor vocab.json and merges.txt")
+        try:
+            from tokenizers import ByteLevelBPETokenizer
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"the tokenizer of {folder} needs the package tokenizers: make setup EXTRAS=dev,llm"
+            ) from error
+        bpe = ByteLevelBPETokenizer(*map(str, pair), add_prefix_space=False)
+        if bpe.token_to_id(END_OF_TEXT) is not None:
+            bpe.add_special_tokens([END_OF_TEXT])
+        return cls(bpe.to_str())
+
     @property
     def vocab_size(self) -> int:
         return self._bpe.get_vocab_size() if self._bpe else len(self._characters)

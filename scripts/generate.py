@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(f"--num-samples must be at least 1, got {arguments.num_samples}")
     prompt = _prompt(arguments.prompt)
     generator = TextGenerator.load(
-        arguments.model,
+        _folder(arguments.model),
         arguments.format,
         device=arguments.device,
         cache=not arguments.no_cache,
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         if options.seed is not None:
             options = dataclasses.replace(options, seed=arguments.seed + sample)
         began = time.perf_counter()
-        text = generator.begin(prompt, options, arguments.truncate)
+        text = generator.begin(prompt, options, arguments.truncate, arguments.raw)
         if not arguments.json:
             print(prompt, end="", flush=True)
         for _, piece in generator.run([text]):
@@ -63,6 +63,15 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _folder(model: str) -> Path:
+    """Where the model's files are, downloaded if ``model`` is a name on the Hugging Face hub."""
+    if Path(model).is_dir():
+        return Path(model)
+    from datamodules.hub import pretrained_folder
+
+    return pretrained_folder(model)
+
+
 def _prompt(argument: str | None) -> str:
     if argument is not None and argument != "-":
         return argument
@@ -84,7 +93,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Goes on with a text. The text goes to standard output, the speed to standard "
         "error.",
     )
-    parser.add_argument("model", type=Path, help="artifact: models/NAME")
+    parser.add_argument(
+        "model",
+        help="artifact: models/NAME; or a GPT-2 in transformers' format: a folder, or a name on "
+        "the Hugging Face hub such as gpt2",
+    )
     parser.add_argument(
         "prompt", nargs="?", help="beginning of the text; - or none: standard input"
     )
@@ -100,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="the same seed gives the same text")
     parser.add_argument(
         "--num-samples", type=int, default=1, help="texts, with seed, seed + 1, ..."
+    )
+    parser.add_argument(
+        "--raw", action="store_true", help="not in the template that the model was trained with"
     )
     parser.add_argument("--truncate", action="store_true", help="keep the end of a long prompt")
     parser.add_argument("--format", help="file of the artifact; the most exact by default")

@@ -101,3 +101,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
+
+
+@pytest.fixture(scope="session")
+def gpt2_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 of transformers with few and random weights, and a tokenizer of its own."""
+    for package in ("peft", "tokenizers", "transformers"):
+        pytest.importorskip(package, reason="the extra [llm] is not installed")
+    from callbacks.text_exporting.hf_folder import write_hf
+    from datamodules import BPETokenizer
+    from datamodules.pairs import GPU_QUESTIONS
+    from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("base") / "hf"
+    tokenizer = BPETokenizer.fit(GPU_QUESTIONS.read_text(), 300)
+    config = GPTConfig(tokenizer.vocab_size, 160, 32, layers=2, heads=2, **GPT2_SWITCHES)
+    net = GPT(config).eval().requires_grad_(False)
+    for parameter in net.parameters():  # so that no bias is zero
+        parameter += 0.2 * torch.randn_like(parameter)
+    net.token.weight *= 2  # so that the logits lie apart
+    write_hf(net, tokenizer.to_json(), folder)
+    return folder

@@ -24,20 +24,28 @@ from callbacks.exporting.commit import (
 )
 from callbacks.exporting.export import check_name, git_revision, versions
 from callbacks.exporting.prober import Prober
-from callbacks.text_exporting.gguf_file import modelfile, write_gguf
+from callbacks.text_exporting.gguf_file import modelfile, write_gguf, write_gguf_adapter
 from callbacks.text_exporting.hf_folder import write_hf
 from callbacks.text_exporting.onnx_step import write_onnx
+from callbacks.text_exporting.peft_folder import write_peft
 from callbacks.text_exporting.source import TextSource
 from callbacks.text_exporting.weights import write_bfloat16, write_float32, write_int8
+from datamodules.hub import pretrained_folder
+from datamodules.windows import IGNORED
+from lightning_modules import GPT2LoRA
 
 
 @dataclass(frozen=True)
 class TextFormat:
-    """``drift`` is the largest mean difference of log-probabilities that is let through."""
+    """``drift`` is the largest mean difference of log-probabilities that is let through.
+
+    A format without suffix is a folder; one of ``adapters`` is for a GPT2LoRA alone.
+    """
 
     suffix: str
     drift: float
     write: Callable[[TextSource, Path, str], None]
+    adapters: bool = False
 
 
 TEXT_FORMATS = {
@@ -51,8 +59,15 @@ TEXT_FORMATS = {
     ),
     # A post-norm net is rewritten for it, which costs some digits.
     "hf": TextFormat("", 0.01, lambda s, p, n: write_hf(s.net, s.tokenizer, p)),
+    "merged": TextFormat("", 1e-4, lambda s, p, n: write_hf(s.net, s.tokenizer, p), adapters=True),
+    "peft": TextFormat("", 1e-4, lambda s, p, n: write_peft(_lora(s), p), adapters=True),
+    "gguf-adapter": TextFormat(
+        ".gguf", 0.01, lambda s, p, n: write_gguf_adapter(_lora(s), p, n), adapters=True
+    ),
 }
 TEXT_DEFAULT = ("safetensors",)
+# What gguf-adapter's file is added to; it comes with it.
+_GGUF_BASE = "gguf-base"
 
 
 def check_text_formats(names: Sequence[str]) -> None:
@@ -80,6 +95,9 @@ def export_text(source: TextSource, folder: Path, formats: Sequence[str]) -> dic
     """
     check_text_formats(formats)
     check_name(folder.name)
+    for kind in formats:
+        if TEXT_FORMATS[kind].adapters and source.lora is None:
+            raise ValueError(f"{kind} is a format of adapters, and this model has none")
     folder.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(folder)
     # The whole path, for the process that reads it back has a working folder of its own.
@@ -100,10 +118,13 @@ def _build(source: TextSource, build: Path, name: str, formats: list[str]) -> di
     for kind in formats:
         path = build / f"{kind}{TEXT_FORMATS[kind].suffix}"
         TEXT_FORMATS[kind].write(source, path, name)
-        if kind != "hf":
+        if TEXT_FORMATS[kind].suffix:
             files[kind] = _entry(path)
-    with torch.inference_mode():
-        expected = torch.cat([source.net(part) for part in source.inputs.split(8)]).log_softmax(-1)
+    if "gguf-adapter" in formats:
+        path = build / f"{_GGUF_BASE}.gguf"
+        write_gguf(_lora(source).unadapted(), source.tokenizer, path, f"{name} base")
+        files[_GGUF_BASE] = _entry(path)
+    expected = source.log_probabilities()
     if not torch.isfinite(expected).all():
         raise ValueError(
             "the net's outputs on validation text are NaN or infinite: its training diverged. "
@@ -124,12 +145,17 @@ def _build(source: TextSource, build: Path, name: str, formats: list[str]) -> di
     with Prober() as prober:
         for kind in formats:
             checked = _check(prober, source, build, kind, expected)
-            if kind == "hf":
-                document["hf"] = {"folder": "hf", "checked": checked}
-            else:
+            if TEXT_FORMATS[kind].suffix:
                 files[kind]["checked"] = checked
+            else:
+                document[kind] = {"folder": kind, "checked": checked}
     write_manifest(build, document)
     return document
+
+
+def _lora(source: TextSource) -> GPT2LoRA:
+    assert source.lora is not None
+    return source.lora
 
 
 def _entry(path: Path) -> dict[str, Any]:
@@ -147,18 +173,18 @@ def _check(
 ) -> dict[str, Any]:
     inputs, outputs = build / "inputs.npy", build / "outputs.npy"
     np.save(inputs, source.inputs.numpy())
+    files = {"inputs": str(inputs), "outputs": str(outputs)}
+    if kind == "peft":
+        files["base"] = str(pretrained_folder(_lora(source).pretrained).resolve())
     try:
-        prober.ask(
-            "logits", folder=str(build), format=kind, inputs=str(inputs), outputs=str(outputs)
-        )
+        prober.ask("logits", folder=str(build), format=kind, **files)
     except ValueError as error:
         raise ValueError(f"the {kind} file does not run in a fresh process: {error}") from error
     found = torch.from_numpy(np.load(outputs, allow_pickle=False)).log_softmax(-1)
-    chosen = (
-        found.gather(-1, source.targets[..., None]),
-        expected.gather(-1, source.targets[..., None]),
-    )
-    drift = float((chosen[0] - chosen[1]).abs().mean())
+    counted = source.targets != IGNORED  # (N, T)
+    wanted = source.targets.masked_fill(~counted, 0)[..., None]
+    difference = found.gather(-1, wanted) - expected.gather(-1, wanted)
+    drift = float(difference[..., 0][counted].abs().mean())
     outputs.unlink()
     inputs.unlink()
     # Written so that a NaN fails.
@@ -169,9 +195,9 @@ def _check(
             "leave that format out"
         )
     return {
-        "tokens": source.targets.numel(),
+        "tokens": int(counted.sum()),
         "mean_difference": drift,
-        "agreement": float((found.argmax(-1) == expected.argmax(-1)).float().mean()),
+        "agreement": float((found.argmax(-1) == expected.argmax(-1))[counted].float().mean()),
         "bits_per_char": _bits(source, found),
     }
 
@@ -182,15 +208,23 @@ def _bits(source: TextSource, log_probabilities: Tensor) -> float:
 
 
 def _put_named(build: Path, folder: Path, document: dict[str, Any]) -> None:
-    """What other programs look for under a fixed name: Ollama's Modelfile, transformers' folder."""
-    kind = next((kind for kind in ("gguf", "gguf-q8") if kind in document["files"]), None)
-    if kind is None:
-        (folder / "Modelfile").unlink(missing_ok=True)
-    else:
-        text = modelfile(document["files"][kind]["file"], document["config"]["context"])
-        (build / "Modelfile").write_text(text)
-        os.replace(build / "Modelfile", folder / "Modelfile")
-    if (folder / "hf").exists():
-        os.replace(folder / "hf", build / "hf-before")
-    if (build / "hf").exists():
-        os.replace(build / "hf", folder / "hf")
+    """What other programs look for under a fixed name: Ollama's Modelfiles, folders of formats."""
+    files, template = document["files"], document.get("prompt_template")
+    context = document["config"]["context"]
+    texts = {"Modelfile": "", "Modelfile.adapter": ""}
+    if kind := next((kind for kind in ("gguf", "gguf-q8") if kind in files), None):
+        texts["Modelfile"] = modelfile(files[kind]["file"], context, template)
+    if "gguf-adapter" in files:
+        base, adapter = (files[kind]["file"] for kind in (_GGUF_BASE, "gguf-adapter"))
+        texts["Modelfile.adapter"] = modelfile(base, context, template, adapter)
+    for name, text in texts.items():
+        if text:
+            (build / name).write_text(text)
+            os.replace(build / name, folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    for kind in (name for name, made in TEXT_FORMATS.items() if not made.suffix):
+        if (folder / kind).exists():
+            os.replace(folder / kind, build / f"{kind}-before")
+        if (build / kind).exists():
+            os.replace(build / kind, folder / kind)

@@ -24,6 +24,13 @@ _NAMES = {
     "up": "ffn_up",
     "down": "ffn_down",
 }
+# A linear layer of a block in transformers: its name here.
+_GPT2 = {
+    "attn.c_attn": "attn.qkv",
+    "attn.c_proj": "attn.out",
+    "mlp.c_fc": "up",
+    "mlp.c_proj": "down",
+}
 _NEVER = -30.0  # logit of a token that must not be chosen
 
 
@@ -90,11 +97,57 @@ def write_gguf(net: GPT, tokenizer: str, path: Path, name: str, q8: bool = False
     writer.close()
 
 
-def modelfile(file: str, context: int) -> str:
-    """Ollama's description of a model that goes on with a text."""
+def write_gguf_adapter(module: Any, path: Path, name: str) -> None:
+    """Writes adapters as llama.cpp adds them to the GGUF file of their base.
+
+    Args:
+        module: a ``GPT2LoRA``.
+        path: file to write.
+        name: ``general.name``.
+
+    Raises:
+        ValueError: the package gguf is missing.
+    """
+    gguf = _library()
+    writer = gguf.GGUFWriter(str(path), "gpt2")
+    writer.add_type("adapter")
+    writer.add_name(name)
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", float(module.hparams.alpha))
+    for key, layer in module.net.base.named_modules():
+        if not hasattr(layer, "lora_A"):
+            continue
+        _, number, place = key.removeprefix("transformer.").split(".", 2)
+        theirs = f"blk.{number}.{_NAMES[_GPT2[place]]}.weight"
+        for suffix, part in (("lora_a", layer.lora_A), ("lora_b", layer.lora_B)):
+            # (r, in) and (out, r), as peft has them.
+            values = part["default"].weight.detach().float().numpy()
+            writer.add_tensor(f"{theirs}.{suffix}", values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def modelfile(file: str, context: int, template: str | None = None, adapter: str = "") -> str:
+    """Ollama's description of a model that goes on with a text, or answers to a template.
+
+    Args:
+        file: the GGUF file beside it.
+        context: tokens that the model reads.
+        template: ``{question}`` in it stands for what is asked; None for the text as it is.
+        adapter: GGUF file with adapters for ``file``, if there is one.
+
+    Raises:
+        ValueError: a template that a Modelfile cannot hold.
+    """
+    if template is not None and '"""' in template:
+        raise ValueError("a Modelfile ends its template at three quotes; take another template")
+    # Two braces open an expression of Go's templates.
+    parts = [] if template is None else template.replace("{{", '{{ "{{" }}').split("{question}")
+    shown = '"{{ .Prompt }}"' if not parts else f'"""{"{{ .Prompt }}".join(parts)}"""'
     return (
-        f"FROM ./{file}\n"
-        'TEMPLATE "{{ .Prompt }}"\n'
+        f"FROM ./{file}\n" + (f"ADAPTER ./{adapter}\n" if adapter else "") + f"TEMPLATE {shown}\n"
         "PARAMETER temperature 0.8\n"
         f"PARAMETER num_ctx {context}\n"
         f"PARAMETER num_predict {context}\n"

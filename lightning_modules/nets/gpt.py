@@ -224,13 +224,16 @@ def to_gpt2(net: GPT) -> dict[str, Tensor]:
 
 
 def from_gpt2(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The reverse of :func:`to_gpt2`, for a config with all of ``GPT2_SWITCHES``."""
+    """The reverse of :func:`to_gpt2`, for a config with ``GPT2_SWITCHES``, tied or not."""
     result: dict[str, Tensor] = {}
     for ours, theirs, is_linear in _gpt2_modules(config):
         weight = state[f"{theirs}.weight"]
         result[f"{ours}.weight"] = weight.T.contiguous() if is_linear else weight
         if ours not in ("token", "position"):
             result[f"{ours}.bias"] = state[f"{theirs}.bias"]
+    if not config.tied:
+        head = state["lm_head.weight"]
+        result |= {"head.weight": head, "head.bias": head.new_zeros(len(head))}
     return result
 
 

@@ -108,18 +108,22 @@ def test_the_shakespeare_model_is_small(tmp_path: Path) -> None:
     assert gguf.GGMLQuantizationType.Q8_0 in kinds
 
 
-def _llama(path: Path, prompt: str, tokens: int, context: int) -> str:
+def llama(path: Path, prompt: str, tokens: int, context: int, adapter: Path | None = None) -> str:
     """What llama.cpp goes on with, greedily."""
-    llama = pytest.importorskip(
+    cpp = pytest.importorskip(
         "xllamacpp", reason="llama.cpp is not installed (pip install xllamacpp)"
     )
-    parameters = llama.CommonParams()
+    parameters = cpp.CommonParams()
     parameters.model.path = str(path)
+    if adapter is not None:
+        one = cpp.CommonAdapterLoraInfo()
+        one.path, one.scale = str(adapter), 1.0
+        parameters.lora_adapters = [one]
     parameters.n_ctx = context
     parameters.n_parallel = 1
     parameters.cpuparams.n_threads = 1
     parameters.warmup = False
-    server = llama.Server(parameters)
+    server = cpp.Server(parameters)
     answer = server.handle_completions(
         {"prompt": prompt, "n_predict": tokens, "temperature": 0.0, "cache_prompt": False}
     )
@@ -155,4 +159,4 @@ def test_llama_cpp_gives_the_same_characters(config: GPTConfig, q8: bool, tmp_pa
         ids.append(int(net(torch.tensor([ids]))[0, -1].argmax()))
     expected = "".join(CHARACTERS[number] for number in ids[len(PROMPT) :])
     assert " the " in expected
-    assert _llama(path, PROMPT, 60, config.context) == expected
+    assert llama(path, PROMPT, 60, config.context) == expected

@@ -1,0 +1,149 @@
+"""A pretrained GPT-2 of transformers, checked and ready to be adapted."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datamodules.hub import pretrained_folder
+
+_ATTENTION = "sdpa_without_mask"
+# What makes a GPT-2 the function that nets.gpt.GPT and llama.cpp compute; keys of its config.json.
+_USUAL = {
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+    "layer_norm_epsilon": (1e-5,),
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "add_cross_attention": (False,),
+}
+
+
+def load_base(
+    pretrained: str, dtype: torch.dtype, quantize: str | None = None, device: Any = "cpu"
+) -> tuple[Any, str]:
+    """A GPT-2 without dropout, and the sha256 of its weights.
+
+    Args:
+        pretrained: name on the Hugging Face hub, or folder.
+        dtype: of the weights in memory.
+        quantize: ``4bit`` keeps the linear layers of the blocks in 4 bits.
+        device: where 4-bit weights are made; others begin on the CPU.
+
+    Raises:
+        ValueError: it cannot be had, is no GPT-2, or is one that computes something else.
+    """
+    try:
+        from transformers import GPT2LMHeadModel
+        from transformers.utils import logging
+    except ModuleNotFoundError as error:
+        raise ValueError("GPT-2 needs transformers and peft: make setup EXTRAS=dev,llm") from error
+    folder = pretrained_folder(pretrained)
+    _check_config(folder, pretrained)
+    sha256 = hash_weights(weight_files(folder, pretrained))
+    _register_attention()
+    logging.disable_progress_bar()
+    arguments: dict[str, Any] = {"dtype": dtype, "attn_implementation": _ATTENTION}
+    arguments |= dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    if quantize is not None:
+        arguments |= _four_bits(dtype, device)
+    try:
+        model = GPT2LMHeadModel.from_pretrained(folder, local_files_only=True, **arguments)
+    except Exception as error:  # safetensors and transformers have their own, for damaged files
+        why = " ".join(str(error).split())[:200]
+        raise ValueError(f"the weights of {pretrained} cannot be read ({why})") from error
+    return model, sha256
+
+
+def weight_files(folder: Path, name: str) -> list[Path]:
+    """``model.safetensors``, or the pieces that its index names, in the order of their names.
+
+    Raises:
+        ValueError: neither is there.
+    """
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        raise ValueError(
+            f"{name} has no model.safetensors; weights in other files are not read, because "
+            "loading them can run code: save the model again with save_pretrained"
+        )
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{index} is damaged") from error
+    if missing := [piece for piece in names if not (folder / piece).is_file()]:
+        raise ValueError(f"{name} lacks {', '.join(missing)}, which its index names")
+    return [folder / piece for piece in names]
+
+
+def hash_weights(files: list[Path]) -> str:
+    """sha256 over the content of all files, one after another, a piece at a time."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 24):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def _check_config(folder: Path, name: str) -> None:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{name} is no model in transformers' format: it has no config.json. Name a folder "
+            "with config.json and model.safetensors, such as models/NAME/hf"
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind = config.get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: it is not a JSON object") from error
+    if kind != "gpt2":
+        raise ValueError(f"{name} is a {kind or 'model of no known type'}, not a GPT-2")
+    for key, values in _USUAL.items():
+        if config.get(key, values[0]) not in values:
+            raise ValueError(
+                f"{name} has {key}={config[key]}, which none of the exported formats can "
+                f"express; GPT-2 has {values[0]}"
+            )
+
+
+def _four_bits(dtype: torch.dtype, device: Any) -> dict[str, Any]:
+    from transformers import BitsAndBytesConfig
+
+    try:
+        import bitsandbytes  # noqa: F401  its absence would be told in many lines
+    except ImportError as error:
+        raise ValueError(
+            "quantize=4bit needs the package bitsandbytes: make setup EXTRAS=dev,llm,qlora"
+        ) from error
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _register_attention() -> None:
+    """Attention for which transformers builds no mask.
+
+    Its own ``sdpa`` looks at the positions to find out whether rows are packed, which waits for
+    the GPU, and under torch.compile builds a mask in any case, which rules the fast kernels out.
+    """
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(_ATTENTION, _attention)
+
+
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    x = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+    return x.transpose(1, 2).contiguous(), None  # (B, T, H, C / H)
