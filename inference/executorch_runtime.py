@@ -31,8 +31,8 @@ class ExecutorchRuntime(Runtime):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it warns that its interface is experimental
-                import executorch.extension.pybindings.portable_lib as pool
-                from executorch.runtime import Runtime as Executorch
+                import executorch.extension.pybindings.portable_lib as pool  # type: ignore[reportMissingImports]
+                from executorch.runtime import Runtime as Executorch  # type: ignore[reportMissingImports]
         except (ImportError, OSError) as error:
             raise ValueError(
                 f"{file.format} needs an executorch that fits torch {torch.__version__}: make "

@@ -147,9 +147,15 @@ def _executorch_operations(folder: str, format: str) -> list[str]:
 
     What XNNPACK did not take would be an operator of the program itself, and no 8-bit one.
     """
-    from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as xnnpack
-    from executorch.exir._serialize._flatbuffer import _flatc_decompile
-    from executorch.exir._serialize._program import _extract_delegate_payload
+    from executorch.backends.xnnpack.serialization import (  # type: ignore[reportMissingImports]
+        xnnpack_graph_serialize as xnnpack,
+    )
+    from executorch.exir._serialize._flatbuffer import (  # type: ignore[reportMissingImports]
+        _flatc_decompile,
+    )
+    from executorch.exir._serialize._program import (  # type: ignore[reportMissingImports]
+        _extract_delegate_payload,
+    )
 
     content = read_manifest(folder).files[format].read()
     operations, delegate = [], 0

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from callbacks.exporting import export, read_source
+from inference import Classifier, load
 from lightning_modules import TransferLearner
 from scripts.train import TrainCLI
 
@@ -101,3 +103,15 @@ def test_classes_outside_the_digits(gpu_learning, backbone: Path) -> None:
     )
     assert code != 0
     assert "classes must be different digits from 0 to 9, got [3, 12]" in err
+
+
+def test_it_is_exported_like_any_other(backbone: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
+    cli = transfer(backbone, "--trainer.max_epochs=1")
+    source = read_source(Path(cli.trainer.checkpoint_callback.dirpath) / "last.ckpt")
+    export(source, tmp_path / "transfer", ["onnx", "onnx-int8", "torchscript"], "cpu")
+    model = load(tmp_path / "transfer", "onnx-int8")
+    assert isinstance(model, Classifier)
+    assert model.manifest.labels == ("0", "1", "2", "3", "4")
+    right = (model(source.inputs).argmax(1) == source.targets).mean()
+    assert right == pytest.approx(model.manifest.document["eager"]["accuracy"], abs=0.01)

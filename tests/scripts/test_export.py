@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from inference import MNISTInferencePipeline, load
+from inference import Classifier, MNISTInferencePipeline, Model, load
 from inference.manifest import read_manifest
 from scripts import bench_infer, infer_arms
 from scripts.pipelines import MNISTTrainingPipeline
@@ -78,6 +78,22 @@ def test_a_perceptron_is_exported_by_the_same_command(
     assert code == 0, err
     assert json.loads(out)["parameters"] == 109_386
     assert load("models/mnist_mlp").predict(np.eye(28)).digit in range(10)
+
+
+def test_a_classifier_of_points_is_exported_by_the_same_command(
+    workplace: Path, gpu_learning: Command
+) -> None:
+    options = ["--trainer.max_epochs=100", "--trainer.accelerator=cpu"]
+    assert gpu_learning("fit", "-c", "configs/binary_classifier.yaml", *options)[0] == 0
+    code, out, err = gpu_learning(
+        "export", "logs/binary_classifier", "--format", "onnx,onnx-int8", "--device", "cpu"
+    )
+    assert code == 0, err
+    assert "65 parameters" in out
+    model = load("models/binary_classifier")
+    assert isinstance(model, Model)
+    assert not isinstance(model, Classifier)
+    assert model(np.zeros((3, 2))).shape == (3, 1)
 
 
 def test_export_says_what_is_wrong(workplace: Path, gpu_learning: Command, artifact: Path) -> None:
