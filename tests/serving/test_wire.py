@@ -1,9 +1,12 @@
 """The bytes themselves: golden streams, statuses, headers, plain-text answers."""
 
 import base64
+import errno
 import io
 import json
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 
 import httpx
@@ -224,3 +227,22 @@ def test_pictures_are_classified(http: httpx.Client, server: Running) -> None:
     headers = {"content-type": "multipart/form-data; boundary=x"}
     bad = http.post("/api/classify", content=b"--y\r\nnonsense", headers=headers)
     assert bad.status_code == 400
+
+
+def test_a_full_disk_fails_the_upload_and_nothing_else(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    files = [("images", ("a.bmp", b"x" * 2_000_000))]  # does not stay in memory
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile.SpooledTemporaryFile, "rollover", full)
+        answer = http.post("/api/classify", data={"model": "digits"}, files=files)
+        assert answer.status_code == 507
+        assert answer.json() == {"error": "the upload cannot be kept: No space left on device"}
+        images = [base64.b64encode(_picture(1)).decode()]
+        other = http.post("/api/classify", json={"model": "digits", "images": images})
+        assert "label" in other.json()["results"][0]
+    answer = http.post("/api/classify", data={"model": "digits"}, files=files)
+    assert "no image that can be read" in answer.json()["results"][0]["error"]
