@@ -1,8 +1,13 @@
 """Every command that the README shows is run, or, where it installs, checked as far as it goes."""
 
+import json
+import os
 import re
 import shlex
+import signal
 import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -45,6 +50,22 @@ def test_command_runs(line: str, gpu_learning, small_mnist: Path) -> None:
     assert code == 0, err
 
 
+def serve_and_ask(arguments: list[str]) -> None:
+    """Serves on a free port, asks for the list of models, and ends it by Ctrl-C."""
+    pytest.importorskip("uvicorn", reason="needs the extra serve")
+    code = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *arguments, "--port", "0"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().split(" on ")[1].split()[0]
+        with urllib.request.urlopen(f"{url}/api/tags") as answer:
+            names = {model["name"] for model in json.load(answer)["models"]}
+        server.send_signal(signal.SIGINT)
+        assert server.wait(30) == 0
+    assert names == {"digits_cnn:latest", "mini_gpt:latest"}
+
+
 @pytest.mark.slow
 def test_artifacts_are_made_and_used(gpu_learning, workplace: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs the extra export")
@@ -54,6 +75,9 @@ def test_artifacts_are_made_and_used(gpu_learning, workplace: Path) -> None:
     gpu_learning("fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=3")
     for line in CHAIN:
         arguments = shlex.split(line)[1:]
+        if arguments[0] == "serve":
+            serve_and_ask(arguments)
+            continue
         code, out, err = gpu_learning(
             *arguments,
         )
