@@ -23,6 +23,7 @@ COMMANDS = {
         'text from a language model: generate models/mini_gpt "the cat"',
     ),
     "serve": ("scripts.serve", "answer as Ollama and OpenAI do: serve models/"),
+    "chat": ("scripts.chat", "talk to a served model, ours or a real Ollama's: chat --model NAME"),
     "lessons": ("scripts.lessons", "the course, step by step, with its figures"),
     "bench": ("scripts.bench", "measure the figures of docs/benchmarks.md"),
 }

@@ -22,6 +22,7 @@ from serving import (
     ollama_schemas,
     openai_routes,
     openai_schemas,
+    page,
     site_routes,
 )
 from serving.errors import ApiError
@@ -42,6 +43,7 @@ _ROUTES = (
     openai_routes,
     classify_routes,
     site_routes,
+    page,
 )
 
 

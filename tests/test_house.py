@@ -100,3 +100,18 @@ def test_every_package_is_installed_with_the_project() -> None:
         package = ".".join(path.parent.relative_to(ROOT).parts)
         if package.split(".")[0] in FLOW:
             assert package in listed
+
+
+def test_every_data_file_is_installed_with_its_package() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 or newer reads pyproject.toml")
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    installed = {
+        path
+        for package, patterns in setup["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    for room in {package.split(".")[0] for package in setup["packages"]}:
+        for path in (ROOT / room).rglob("*"):
+            if path.is_file() and path.suffix not in (".py", ".pyc"):
+                assert path in installed, path.relative_to(ROOT)

@@ -1,13 +1,8 @@
 """Every command that the README shows is run, or, where it installs, checked as far as it goes."""
 
-import json
-import os
 import re
 import shlex
-import signal
 import subprocess
-import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -30,12 +25,15 @@ OURS = [line for line in LINES if line.startswith("gpu-learning")]
 SHORT = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=3", "--trainer.accelerator=cpu")
 
 
+# What talks to the server runs while the server does.
+SERVED = [line for line in OURS if line.split()[1] in ("serve", "chat")]
 # The block that goes from a run to an artifact and on is run as a whole.
-CHAIN = OURS[next(i for i, line in enumerate(OURS) if " export " in line) :]
+FROM_EXPORT = OURS[next(i for i, line in enumerate(OURS) if " export " in line) :]
+CHAIN = [line for line in FROM_EXPORT if line not in SERVED]
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in OURS if "lessons" not in line and line not in CHAIN]
+    "line", [line for line in OURS if "lessons" not in line and line not in CHAIN + SERVED]
 )
 def test_command_runs(line: str, gpu_learning, small_mnist: Path) -> None:
     arguments = shlex.split(line)[1:]
@@ -50,22 +48,6 @@ def test_command_runs(line: str, gpu_learning, small_mnist: Path) -> None:
     assert code == 0, err
 
 
-def serve_and_ask(arguments: list[str]) -> None:
-    """Serves on a free port, asks for the list of models, and ends it by Ctrl-C."""
-    pytest.importorskip("uvicorn", reason="needs the extra serve")
-    code = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, *arguments, "--port", "0"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        assert server.stdout is not None
-        url = server.stdout.readline().split(" on ")[1].split()[0]
-        with urllib.request.urlopen(f"{url}/api/tags") as answer:
-            names = {model["name"] for model in json.load(answer)["models"]}
-        server.send_signal(signal.SIGINT)
-        assert server.wait(30) == 0
-    assert names == {"digits_cnn:latest", "mini_gpt:latest"}
-
-
 @pytest.mark.slow
 def test_artifacts_are_made_and_used(gpu_learning, workplace: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs the extra export")
@@ -75,14 +57,27 @@ def test_artifacts_are_made_and_used(gpu_learning, workplace: Path) -> None:
     gpu_learning("fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=3")
     for line in CHAIN:
         arguments = shlex.split(line)[1:]
-        if arguments[0] == "serve":
-            serve_and_ask(arguments)
-            continue
         code, out, err = gpu_learning(
             *arguments,
         )
         assert code == 0, err
     assert "the cat" in out
+
+
+@pytest.mark.slow
+def test_server_and_chat(gpu_learning, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra serve")
+    from tests.serving.live import models_folder, serving
+
+    start, *talks = SERVED
+    models_folder(workplace)
+    with serving(*map(Path, shlex.split(start)[2:])) as (url, _):
+        monkeypatch.setenv("OLLAMA_HOST", url)
+        assert talks
+        for line in talks:
+            code, out, err = gpu_learning(*shlex.split(line)[1:], "--num-predict=20")
+            assert code == 0, err
+            assert len(out) > 20
 
 
 def test_lessons_are_named_as_they_are(gpu_learning) -> None:

@@ -47,6 +47,17 @@ def test_run_shows_the_command_and_the_outcome(gpu_learning) -> None:
     assert "related, the lowest" in out
 
 
+def test_step_25_talks_to_our_own_server(gpu_learning, workplace: Path) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra serve")
+    from tests.serving.live import models_folder
+
+    models_folder(workplace)
+    code, out, err = gpu_learning("lessons", "run", "25")
+    assert code == 0, (out, err)
+    assert "gpu-learning serve models" in out
+    assert "fail" not in out
+
+
 def test_what_is_not_built_fails(gpu_learning) -> None:
     missing = next((lesson for lesson in read() if not lesson.check), None)
     if missing is None:

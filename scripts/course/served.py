@@ -1,0 +1,77 @@
+"""Step 25: what was trained, served and talked to."""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from inference.generate import TextGenerator
+from inference.sampling import SamplingOptions
+from scripts.course.runner import Run, Skipped
+
+MODEL = Path("models/mini_gpt")
+
+
+def talk(run: Run) -> dict[str, Any]:
+    """Serves step 22's MiniGPT, which is trained where it is not there, and chats with it."""
+    for package in ("fastapi", "ollama", "uvicorn"):
+        if importlib.util.find_spec(package) is None:
+            raise Skipped(f"{package} is not installed: make setup EXTRAS=dev,llm,serve")
+    from serving.client import Client
+
+    if not MODEL.is_dir():
+        run.fit("mini_gpt")
+    options = {"temperature": 0, "num_predict": 8}
+    with _served(MODEL.parent) as url, Client(url) as client:
+        names = [entry.name for entry in client.models()]
+        print("gpu-learning chat --list:", *names)
+        pieces = [piece.response or "" for piece in client.generate("mini_gpt", "the", options)]
+        print("generate, piece by piece:", pieces)
+        messages, prompts = [], []
+        for question in ("the cat", "the dog"):
+            messages.append({"role": "user", "content": question})
+            parts = list(client.chat("mini_gpt", messages, options))
+            answer = "".join(part.message.content or "" for part in parts)
+            messages.append({"role": "assistant", "content": answer})
+            prompts.append(parts[-1].prompt_eval_count or 0)
+            print(f"{question} ->{answer}")
+    generator = TextGenerator.load(MODEL, device="cpu")
+    alone = generator.generate(["the"], SamplingOptions(8, temperature=0))[0].text
+    return {
+        "the model is listed": "mini_gpt:latest" in names,
+        "pieces of an answer": sum(map(bool, pieces)),
+        "the same text without a server": "".join(pieces) == alone,
+        "tokens that turn 2 reads more": prompts[1] - prompts[0],
+        "without a server, says how to start one": _says_how(url),
+    }
+
+
+@contextmanager
+def _served(models: Path) -> Iterator[str]:
+    """This project's own server on a free port; its URL."""
+    command = [sys.executable, "-m", "scripts.cli", "serve", str(models), "--port=0"]
+    print(f"gpu-learning serve {models}", flush=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()  # "serving models on http://... (Ctrl-C ends it)"
+            if " on http://" not in line:
+                raise RuntimeError("the server did not start; gpu-learning serve says why")
+            yield line.split(" on ")[1].split()[0]
+        finally:
+            server.terminate()
+
+
+def _says_how(url: str) -> bool:
+    from serving.client import Client
+
+    with Client(url) as client:
+        try:
+            client.models()
+        except ConnectionError as error:
+            print(error)
+            return "gpu-learning serve" in str(error) and "ollama serve" in str(error)
+    return False
