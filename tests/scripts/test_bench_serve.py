@@ -15,4 +15,5 @@ def test_a_short_run(gpu_learning) -> None:
     assert report["together"]["median"] > 0
     assert report["ratio"] > 0
     assert report["first_token_ms"] > 0
+    assert set(report["processor_ms_a_token"]) == {"together", "one by one"}
     assert len(report["memory_mib"]) == 10
