@@ -38,6 +38,11 @@ def main(argv: Sequence[str]) -> int:
         low, high = row["min"], row["max"]
         print(f"{name:<12}{row['median']:>12,.0f} tokens/s  ({low:,.0f} to {high:,.0f})")
     print(f"ratio       {report['ratio']:>12.1f}")
+    cost = report["processor_ms_a_token"]
+    print(
+        f"processor time of the server a token: {cost['together']:.3f} ms together, "
+        f"{cost['one by one']:.3f} ms one by one"
+    )
     print(f"texts equal one by one: {report['equal']} of {report['compared']}")
     print(f"a late request's first token after {report['first_token_ms']:.1f} ms (median)")
     if arguments.soak:
@@ -126,16 +131,21 @@ async def _measure(url: str, pid: int, arguments: argparse.Namespace) -> dict[st
 
     await ask(0, 2)  # loads, captures, allocates
     together, alone, first = [], [], []
+    costs: dict[str, list[float]] = {"together": [], "one by one": []}
     texts: list[str] = []
     for _ in range(arguments.rounds):
+        before = _processor_ms(pid)
         rate, told = await _timed(lambda: asyncio.gather(*map(ask, range(arguments.streams))))
+        costs["together"].append((_processor_ms(pid) - before) / sum(one.tokens for one in told))
         together.append(rate)
         texts = [one.text for one in told]
 
         async def in_turn() -> "list[_Told]":
             return [await ask(seed) for seed in range(arguments.alone)]
 
-        rate, _ = await _timed(in_turn)
+        before = _processor_ms(pid)
+        rate, told = await _timed(in_turn)
+        costs["one by one"].append((_processor_ms(pid) - before) / sum(one.tokens for one in told))
         alone.append(rate)
         others = range(arguments.slots - 1)
         running = [asyncio.create_task(ask(seed, 10**6)) for seed in others]
@@ -155,6 +165,7 @@ async def _measure(url: str, pid: int, arguments: argparse.Namespace) -> dict[st
         "together": spread(together),
         "one by one": spread(alone),
         "ratio": statistics.median(together) / statistics.median(alone),
+        "processor_ms_a_token": {name: statistics.median(each) for name, each in costs.items()},
         "equal": sum(equal),
         "compared": len(equal),
         "first_token_ms": statistics.median(first),
@@ -187,6 +198,12 @@ async def _soak(
 def _resident(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _processor_ms(pid: int) -> float:
+    """Milliseconds of processor time that a process has had; other programs don't change it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1e3 / os.sysconf("SC_CLK_TCK")
 
 
 class _Told:

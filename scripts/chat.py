@@ -109,11 +109,13 @@ class Talk:
         question = {"role": "user", "content": text}
         try:
             pieces = self.client.chat(self.model, [*system, *self.messages, question], self.options)
-            answer, _ = _show(piece.message.content or "" for piece in pieces)
+            answer, whole = _show(piece.message.content or "" for piece in pieces)
         except (ConnectionError, ValueError) as error:
             print(f"gpu-learning: error: {error}", file=sys.stderr)
             return
         print()
+        if not answer and not whole:
+            return
         # An answer that was stopped has still been said.
         self.messages += [question, {"role": "assistant", "content": answer}]
 

@@ -25,6 +25,8 @@ def main(argv: Sequence[str]) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # It warns of every malformed upload, byte by byte.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     try:
         keep_alive = seconds(arguments.keep_alive)
     except ApiError as error:

@@ -139,6 +139,8 @@ async def _form(
             images: list[bytes | ApiError] = [await file.read() for file in files]
     except ApiError:
         raise
+    except OSError as error:  # large uploads are kept in files while they come
+        raise ApiError(507, f"the upload cannot be kept: {error.strerror}") from error
     except (HTTPException, MultiPartException) as error:
         what = error.detail if isinstance(error, HTTPException) else error.message
         raise ApiError(400, f"the form cannot be read: {what}") from error

@@ -205,7 +205,5 @@ def _check(asked: GenerateRequest | ChatRequest, name: str, images: bool) -> Non
         return
     if asked.format == "json" or isinstance(asked.format, dict):
         raise ApiError(400, "format is not supported by this server: it only writes free text")
-    shown = f'"{asked.format}"' if isinstance(asked.format, str) else str(asked.format)
-    raise ApiError(
-        400, f'invalid format: {shown[:100]}; expected "json" or a valid JSON Schema object'
-    )
+    shown = f'"{asked.format[:100]}"' if isinstance(asked.format, str) else "no string"
+    raise ApiError(400, f'invalid format: {shown}; expected "json" or a valid JSON Schema object')

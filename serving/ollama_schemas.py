@@ -1,6 +1,7 @@
 """Bodies of Ollama's API."""
 
-from typing import Any
+import sys
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -88,6 +89,8 @@ class EmbeddingsRequest(Wire):
 
 class ClassifyRequest(Wire):
     """POST /api/classify: pictures in base64"""
+
+    largest: ClassVar[int] = sys.maxsize  # the limit of all bodies is enough
 
     model: str | None = None
     images: list[str] = Field(default_factory=list)

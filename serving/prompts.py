@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from serving.artifact import Artifact
@@ -50,11 +51,19 @@ def conversation(
 
     def tokens(loaded: Loaded) -> list[int]:
         window = min(num_ctx, artifact.context) if num_ctx > 0 else artifact.context
-        for start in range(len(turns)):
+
+        def ids(start: int) -> list[int]:
             kept = [turn for turn in turns[:start] if turn[0] == "system"]
-            ids = loaded.tokens(artifact.template.conversation([*kept, *turns[start:]]))
-            if len(ids) <= window or not truncate:
-                break
-        return ids
+            return loaded.tokens(artifact.template.conversation([*kept, *turns[start:]]))
+
+        def fits(start: int) -> bool:
+            return len(ids(start)) <= window
+
+        first = ids(0)
+        if len(first) <= window or not truncate:
+            return first
+        # Halving: a hostile history has as many turns as bytes.
+        start = bisect_left(range(1, len(turns)), True, key=fits) + 1
+        return ids(min(start, len(turns) - 1))
 
     return tokens

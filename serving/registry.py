@@ -36,7 +36,7 @@ class Registry:
     def __init__(self, settings: Settings, feed: Feed) -> None:
         self.settings = settings
         self.feed = feed
-        self._known: dict[str, tuple[tuple[int, int], Artifact | None]] = {}
+        self._known: dict[str, tuple[tuple[int, int], Artifact | str]] = {}
         self._loaded: dict[str, Loaded] = {}
         self._loading: dict[str, asyncio.Task[Loaded]] = {}
         self._retired: set[asyncio.Task[None]] = set()
@@ -45,7 +45,8 @@ class Registry:
     def artifacts(self) -> list[Artifact]:
         """What the folder holds now, newest first; a damaged model is left out and logged."""
         found = [self._artifact(folder) for folder in self._folders().values()]
-        return sorted((a for a in found if a), key=lambda a: a.modified_ns, reverse=True)
+        good = [artifact for artifact in found if isinstance(artifact, Artifact)]
+        return sorted(good, key=lambda artifact: artifact.modified_ns, reverse=True)
 
     def find(self, name: str) -> Artifact:
         """The model that a request names.
@@ -58,12 +59,8 @@ class Registry:
         if folder is None or tag.casefold() not in ("", "latest"):
             raise not_found(name)
         artifact = self._artifact(folder)
-        if artifact is None:
-            try:
-                read_manifest(folder)
-            except ValueError as error:
-                raise ApiError(500, str(error)) from error
-            raise not_found(name)
+        if isinstance(artifact, str):
+            raise ApiError(500, artifact)
         return artifact
 
     @contextlib.asynccontextmanager
@@ -75,6 +72,8 @@ class Registry:
         """
         loaded = await self._get(artifact)
         loaded.users += 1
+        if loaded.timer:
+            loaded.timer.cancel()
         loaded.keep_alive = self.settings.keep_alive if keep_alive is None else keep_alive
         try:
             yield loaded
@@ -114,11 +113,12 @@ class Registry:
                 folders[name.casefold()] = folder
         return folders
 
-    def _artifact(self, folder: Path) -> Artifact | None:
+    def _artifact(self, folder: Path) -> Artifact | str:
+        """The model of a folder, or what is wrong with it."""
         try:
             state = (folder / MANIFEST).stat()
-        except OSError:
-            return None
+        except OSError as error:
+            return f"{folder.name} cannot be read: {error.strerror}"
         stamp = (state.st_mtime_ns, state.st_size)
         known = self._known.get(folder.name)
         if known and known[0] == stamp:
@@ -127,7 +127,7 @@ class Registry:
             artifact = Artifact.of(read_manifest(folder), state.st_mtime_ns)
         except (ValueError, OSError) as error:
             _log.warning("%s is left out: %s", folder.name, error)
-            artifact = None
+            artifact = str(error)
         self._known[folder.name] = (stamp, artifact)
         return artifact
 
@@ -136,8 +136,6 @@ class Registry:
             raise ApiError(503, "the server is shutting down")
         loaded = self._loaded.get(artifact.name)
         if loaded and loaded.artifact.digest == artifact.digest:
-            if loaded.timer:
-                loaded.timer.cancel()
             return loaded
         if loaded:  # exported again meanwhile; its running answers go on
             self._retire(loaded)
@@ -160,7 +158,8 @@ class Registry:
         loaded.load_ns = time.perf_counter_ns() - began
         loaded.keep_alive = self.settings.keep_alive
         self._loaded[artifact.name] = loaded
-        self._plan(loaded)
+        # Whoever waited for it may be gone; otherwise this timer is stopped at once.
+        loaded.timer = asyncio.get_running_loop().call_later(1.0, self._plan, loaded)
         return loaded
 
     def _make_room(self) -> None:

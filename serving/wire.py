@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,6 +28,8 @@ class Wire(BaseModel):
     """A body: types are as written, unknown fields are let pass, null is as good as absent."""
 
     model_config = ConfigDict(strict=True, extra="ignore", protected_namespaces=())
+    # Reading JSON holds all others up, so no more of it is taken than a request can need.
+    largest: ClassVar[int] = 8 << 20
 
 
 Body = TypeVar("Body", bound=Wire)
@@ -37,8 +39,11 @@ def read(kind: type[Body], body: bytes) -> Body:
     """Reads a body; the Content-Type does not matter.
 
     Raises:
-        ApiError: 400 for an empty body, one that is not JSON, or a field of the wrong type.
+        ApiError: 400 for an empty body, one that is not JSON, or a field of the wrong type; 413
+            for one that is too large.
     """
+    if len(body) > kind.largest:
+        raise ApiError(413, f"the request is larger than {kind.largest:,} bytes")
     document = read_json(body)
     if not isinstance(document, dict):
         found = _KINDS.get(type(document), "null")
@@ -66,13 +71,13 @@ def read_json(body: bytes) -> Any:
     text = body.decode("utf-8", "replace")
     try:
         value = json.loads(text, parse_constant=_no_constant)
+        return _whole(value) if _SURROGATE.search(text) else value
     except RecursionError as error:
         raise ApiError(400, "invalid JSON: exceeded max depth") from error
     except ValueError as error:
         place = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
         what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise ApiError(400, f"invalid JSON: {what}{place}") from error
-    return _whole(value) if _SURROGATE.search(text) else value
 
 
 def line(document: dict[str, Any]) -> bytes:

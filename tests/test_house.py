@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,12 @@ FLOW = {
 
 
 def imports(path: Path) -> set[str]:
+    return imports_of(ast.walk(ast.parse(path.read_text())))
+
+
+def imports_of(nodes: Iterable[ast.AST]) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -47,6 +52,27 @@ def test_artifacts_are_used_without_lightning() -> None:
     for room in ("inference", "serving"):
         for path in (ROOT / room).rglob("*.py"):
             assert not imports(path) & {"lightning", "pytorch_lightning"}, path
+
+
+def test_the_wire_of_the_server_needs_neither_torch_nor_numpy() -> None:
+    """What is served is decided by files that import nothing heavy, so the server starts fast."""
+    for path in (ROOT / "serving").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        named = imports_of(top)
+        assert not named & {"torch", "numpy", "onnxruntime", "transformers"}, path
+        assert not imports(path) & {"datamodules", "lightning_modules", "callbacks"}, path
+
+
+def test_the_server_is_put_together_without_heavy_imports() -> None:
+    pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
+    code = (
+        "import sys; import scripts.serve, serving.server; "
+        "heavy = {'torch', 'lightning', 'onnxruntime'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("argument", ["--help", "--version", "nonsense"])
@@ -74,3 +100,18 @@ def test_every_package_is_installed_with_the_project() -> None:
         package = ".".join(path.parent.relative_to(ROOT).parts)
         if package.split(".")[0] in FLOW:
             assert package in listed
+
+
+def test_every_data_file_is_installed_with_its_package() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 or newer reads pyproject.toml")
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    installed = {
+        path
+        for package, patterns in setup["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    for room in {package.split(".")[0] for package in setup["packages"]}:
+        for path in (ROOT / room).rglob("*"):
+            if path.is_file() and path.suffix not in (".py", ".pyc"):
+                assert path in installed, path.relative_to(ROOT)

@@ -344,6 +344,15 @@ pad.addEventListener("keydown", (event) => {
 });
 for (const kind of ["focus", "blur"]) pad.addEventListener(kind, paint);
 
+function base64(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.split(",")[1]);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
+}
+
 /** Shows a picture file and asks for it; what the browser cannot show is sent as it is. */
 async function take(file) {
   if (!file || $("digits-use").hidden) return;
@@ -351,8 +360,7 @@ async function take(file) {
   try {
     drawing.image = await createImageBitmap(file);
   } catch {
-    const bytes = new Uint8Array(await file.arrayBuffer());
-    drawing.file = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+    drawing.file = await base64(file);
   }
   paint();
   read();
@@ -432,6 +440,25 @@ function turn(kind, text) {
   return block;
 }
 
+/** Writes what comes into `block` once a frame, however fast it comes; gives add and flush. */
+function writer(block) {
+  let waiting = "";
+  let frame = 0;
+  const flush = () => {
+    cancelAnimationFrame(frame);
+    frame = 0;
+    const below = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    block.firstChild.appendData(waiting);
+    waiting = "";
+    if (below) log.scrollTop = log.scrollHeight;
+  };
+  const add = (text) => {
+    waiting += text;
+    frame ||= requestAnimationFrame(flush);
+  };
+  return { add, flush };
+}
+
 function busy(is) {
   $("send").hidden = is;
   $("stop").hidden = !is;
@@ -455,15 +482,14 @@ async function send() {
   busy(true);
   const asked = turn("user", text);
   const answer = turn("model busy", "");
+  const written = writer(answer);
   let last;
   try {
     const body = { model, messages, stream: true, options: options() };
     const response = await ask("api/chat", body, mine.signal);
     for await (const part of parts(response)) {
       if (part.error) throw new Refused(200, `The answer broke off: ${part.error}`);
-      const below = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-      answer.firstChild.appendData(part.message?.content ?? "");
-      if (below) log.scrollTop = log.scrollHeight;
+      written.add(part.message?.content ?? "");
       if (part.done) last = part;
     }
     if (!last) throw new Refused(200, "The answer broke off; the server may have been stopped.");
@@ -472,6 +498,7 @@ async function send() {
     if (error.name !== "AbortError") say("text-error", sentence(error, model));
     if (error.status === 404) models();
   } finally {
+    written.flush();
     answer.classList.remove("busy");
     if (talk.now === mine) ended(question, asked, answer, last);
   }

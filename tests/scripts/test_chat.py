@@ -6,6 +6,7 @@ import io
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import termios
@@ -21,6 +22,7 @@ from inference.generate import TextGenerator
 from inference.sampling import SamplingOptions
 from serving.client import Client
 from tests.conftest import ROOT
+from tests.serving.conftest import describe
 from tests.serving.live import models_folder, serving
 
 ollama = pytest.importorskip("ollama", reason="needs the extra serve")
@@ -29,7 +31,10 @@ ASK = ("chat", "--model", "mini_gpt", "--temperature", "0", "--num-predict", "20
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return models_folder(tmp_path_factory.mktemp("chat"))
+    models = models_folder(tmp_path_factory.mktemp("chat"))
+    shutil.copytree(models / "mini_gpt", models / "talk")
+    describe(models / "talk", template="{{ .System }}{{ .Prompt }}")
+    return models
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +65,34 @@ def test_answers_once_what_the_model_says(gpu_learning, models, url, monkeypatch
     assert len({first[1], text + "\n", gpu_learning(*drawn, "2")[1]}) == 3
 
 
+def test_the_system_message_goes_along(gpu_learning, models, url) -> None:
+    text = _greedy(models, "the cat")
+    options = ("--model", "talk", "--temperature", "0", "--num-predict", "20", "--host", url)
+    assert gpu_learning("chat", *options, "--system", "the ", "cat") == (0, text + "\n", "")
+    terminal = Terminal("chat", *options)
+    terminal.until(">>> ")
+    assert terminal.ask("/system") == "No system message.\n"
+    assert terminal.ask('/system "the "') == "System message: the \n"
+    assert terminal.ask("cat") == f"{text}\n\n"
+    terminal.type(b"/bye\n")
+    assert terminal.end() == 0
+
+
 def test_lists_the_models(gpu_learning, url) -> None:
     code, out, _ = gpu_learning("chat", "--list", "--host", url)
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["NAME", "mini_gpt:latest"]
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "NAME",
+        "talk:latest",  # the newest first, as Ollama has them
+        "mini_gpt:latest",
+    ]
 
 
 def test_a_mistake_is_answered_with_its_remedy(gpu_learning, url, workplace: Path) -> None:
     code, out, err = gpu_learning("chat", "--model", "nothing", "--host", url, "hello")
     assert (code, out) == (1, "")
     assert err == (
-        f"gpu-learning: error: the server at {url} has no model 'nothing'; it has mini_gpt\n"
+        f"gpu-learning: error: the server at {url} has no model 'nothing'; it has talk, mini_gpt\n"
     )
     for arguments, message in (
         (("THE",), "lacks 'E' 'H' 'T'"),
@@ -256,5 +278,5 @@ def test_a_talk_in_a_terminal(url) -> None:
 
 def test_a_talk_begins_with_a_model_that_is_there(url) -> None:
     terminal = Terminal("chat", "--model", "nothing", "--host", url)
-    assert "has no model 'nothing'; it has mini_gpt" in terminal.until("mini_gpt\r\n") + "mini_gpt"
+    assert "has no model 'nothing'; it has talk, " in terminal.until("mini_gpt\r\n")
     assert terminal.end() == 1

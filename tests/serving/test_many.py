@@ -180,6 +180,15 @@ def test_an_idle_model_makes_room_and_a_busy_one_does_not(models: Path) -> None:
         running.close()
 
 
+def test_a_keep_alive_of_nothing_lets_go_after_every_answer(models: Path) -> None:
+    with serving(models, keep_alive=0.0) as server, httpx.Client(base_url=server.url) as client:
+        assert _text(client.post("/api/generate", json=_asked(1)))
+        until(lambda: client.get("/api/ps").json() == {"models": []})
+        kept = _asked(1) | {"keep_alive": "1m"}
+        assert _text(client.post("/api/generate", json=kept))
+        assert len(client.get("/api/ps").json()["models"]) == 1
+
+
 def test_shutting_down_ends_streams_with_a_line(models: Path) -> None:
     lines: list[str] = []
     with serving(models, grace_seconds=1.0, max_tokens=10**6) as server:

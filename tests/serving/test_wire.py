@@ -1,9 +1,13 @@
 """The bytes themselves: golden streams, statuses, headers, plain-text answers."""
 
 import base64
+import errno
 import io
 import json
+import os
 import re
+import tempfile
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -110,6 +114,13 @@ def test_loading_is_one_object_even_when_streaming(http: httpx.Client) -> None:
         ("/api/generate", b"{", 400, "invalid JSON: "),
         ("/api/generate", b"[1]", 400, "cannot unmarshal array into Go value"),
         ("/api/generate", b"[" * 100_000, 400, "invalid JSON: exceeded max depth"),
+        (
+            "/api/generate",
+            b'{"model":"tiny","prompt":"\\ud800","format":' + b"[" * 900 + b"]" * 900 + b"}",
+            400,
+            "",
+        ),
+        ("/api/generate", b'{"model":"tiny","prompt":"a"}' + b" " * (8 << 20), 413, "8,388,608"),
         ("/api/generate", b'{"model":NaN}', 400, "NaN is not JSON"),
         ("/api/generate", b'{"model":1}', 400, "GenerateRequest.model of type string"),
         ("/api/generate", b'{"stream":"yes"}', 400, "GenerateRequest.stream of type bool"),
@@ -152,6 +163,16 @@ def test_plain_answers(http: httpx.Client) -> None:
     assert (wrong.status_code, wrong.text) == (405, "405 method not allowed")
     assert wrong.headers["content-type"].startswith("text/plain")
     assert http.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_hostile_history_is_answered_soon(http: httpx.Client) -> None:
+    turns = [{"role": ("user", "assistant")[n % 2], "content": "a"} for n in range(10_000)]
+    asked = CHAT | {"messages": turns, "stream": False, "options": {"num_predict": 1}}
+    began = time.monotonic()
+    answer = http.post("/api/chat", json=asked)
+    assert answer.status_code == 200
+    assert answer.json()["prompt_eval_count"] == 96
+    assert time.monotonic() - began < 5
 
 
 def test_bytes_that_are_no_utf8_and_half_characters_are_replaced(http: httpx.Client) -> None:
@@ -224,3 +245,22 @@ def test_pictures_are_classified(http: httpx.Client, server: Running) -> None:
     headers = {"content-type": "multipart/form-data; boundary=x"}
     bad = http.post("/api/classify", content=b"--y\r\nnonsense", headers=headers)
     assert bad.status_code == 400
+
+
+def test_a_full_disk_fails_the_upload_and_nothing_else(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    files = [("images", ("a.bmp", b"x" * 2_000_000))]  # does not stay in memory
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile.SpooledTemporaryFile, "rollover", full)
+        answer = http.post("/api/classify", data={"model": "digits"}, files=files)
+        assert answer.status_code == 507
+        assert answer.json() == {"error": "the upload cannot be kept: No space left on device"}
+        images = [base64.b64encode(_picture(1)).decode()]
+        other = http.post("/api/classify", json={"model": "digits", "images": images})
+        assert "label" in other.json()["results"][0]
+    answer = http.post("/api/classify", data={"model": "digits"}, files=files)
+    assert "no image that can be read" in answer.json()["results"][0]["error"]

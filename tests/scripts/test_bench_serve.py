@@ -1,0 +1,19 @@
+"""``gpu-learning bench serve``: a small run of it measures what it says."""
+
+import json
+
+import pytest
+
+
+def test_a_short_run(gpu_learning) -> None:
+    pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
+    small = ("--streams", "6", "--slots", "4", "--tokens", "8", "--alone", "2", "--rounds", "1")
+    code, out, err = gpu_learning("bench", "serve", *small, "--soak", "20", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["equal"] == report["compared"] == 6
+    assert report["together"]["median"] > 0
+    assert report["ratio"] > 0
+    assert report["first_token_ms"] > 0
+    assert set(report["processor_ms_a_token"]) == {"together", "one by one"}
+    assert len(report["memory_mib"]) == 10
