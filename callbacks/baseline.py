@@ -11,6 +11,7 @@ class Baseline(pl.Callback):
     The curves of ``val/loss`` and all else that a validation logs then begin with what a pretrained
     model is worth as it is. It is Lightning's check before the training, over all of the validation
     data, so it asks for ``num_sanity_val_steps: -1``; a resumed run has its baseline already.
+    ``scores`` keeps the values.
 
     Raises:
         ValueError: the check is off, or looks at a part of the data only.
@@ -23,6 +24,9 @@ class Baseline(pl.Callback):
             - class_path: callbacks.Baseline
     """
 
+    def __init__(self) -> None:
+        self.scores: dict[str, float] = {}
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         whole = trainer.num_sanity_val_steps == math.inf
         if stage == "fit" and not whole and not trainer.fast_dev_run:
@@ -33,6 +37,7 @@ class Baseline(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
-            scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
+            found = trainer.callback_metrics.items()
+            self.scores = {name: value.item() for name, value in found}
             for logger in trainer.loggers:
-                logger.log_metrics(scores, step=0)
+                logger.log_metrics(self.scores, step=0)
