@@ -1,11 +1,14 @@
 """Callbacks: one class, one file, one job."""
 
+from callbacks.answers import Answers
 from callbacks.attention_maps import AttentionMaps
+from callbacks.baseline import Baseline
 from callbacks.best_and_last import BestAndLast
 from callbacks.compile import Compile
 from callbacks.confusion_matrix import ConfusionMatrixFigure
 from callbacks.cosine_annealing import CosineAnnealing
 from callbacks.decision_boundary import DecisionBoundary
+from callbacks.drift import Drift
 from callbacks.embedding_projector import EmbeddingProjector
 from callbacks.export import Export
 from callbacks.export_text import ExportText
@@ -27,12 +30,15 @@ from callbacks.throughput import Throughput
 from callbacks.warmup_cosine import WarmupCosine
 
 __all__ = [
+    "Answers",
     "AttentionMaps",
+    "Baseline",
     "BestAndLast",
     "Compile",
     "ConfusionMatrixFigure",
     "CosineAnnealing",
     "DecisionBoundary",
+    "Drift",
     "EmbeddingProjector",
     "Export",
     "ExportText",

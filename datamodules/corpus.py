@@ -1,4 +1,4 @@
-"""Texts to learn from: one that is embedded, one that is downloaded, or your own."""
+"""Texts to learn from: embedded, part of every Python, downloaded, or your own."""
 
 import hashlib
 import os
@@ -31,6 +31,24 @@ def cats_and_dogs(rounds: int = 100) -> str:
     """About 23,000 characters: the sentences again and again, each round in another order."""
     chance = random.Random(0)
     return " ".join(" ".join(chance.sample(SENTENCES, len(SENTENCES))) for _ in range(rounds))
+
+
+def python_topics() -> str:
+    """About 460,000 characters of English: what Python's ``help("topics")`` shows.
+
+    They come with Python and differ a little from version to version.
+
+    Raises:
+        ValueError: this Python was packaged without them.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "this Python has no pydoc_data, which its packager left out; train on a text of your "
+            "own: --data.init_args.source FILE"
+        ) from error
+    return "\n\n".join(topics[name].strip() for name in sorted(topics))
 
 
 def download_shakespeare(path: Path) -> None:
@@ -88,8 +106,8 @@ def read_texts(path: Path) -> str:
     if not files:
         what = "holds no *.txt file" if path.is_dir() else "does not exist"
         raise ValueError(
-            f"the text source {path} {what}; give a file, a folder of *.txt files, cats_and_dogs "
-            "or tiny_shakespeare"
+            f"the text source {path} {what}; give a file, a folder of *.txt files, cats_and_dogs, "
+            "python_topics or tiny_shakespeare"
         )
     texts = []
     for file in files:

@@ -7,7 +7,13 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor
 
-from datamodules.corpus import cats_and_dogs, download_shakespeare, read_shakespeare, read_texts
+from datamodules.corpus import (
+    cats_and_dogs,
+    download_shakespeare,
+    python_topics,
+    read_shakespeare,
+    read_texts,
+)
 from datamodules.tokenizers import BPETokenizer, CharTokenizer
 from datamodules.windows import WindowLoader
 
@@ -20,8 +26,9 @@ class CharTextDataModule(pl.LightningDataModule):
     numbers, and a batch is cut by index.
 
     Args:
-        source: ``cats_and_dogs`` (embedded), ``tiny_shakespeare`` (downloaded, checked), or the
-            path of a text file or of a folder of ``*.txt`` files, UTF-8.
+        source: ``cats_and_dogs`` (embedded), ``python_topics`` (comes with Python),
+            ``tiny_shakespeare`` (downloaded, checked), or the path of a text file or of a folder of
+            ``*.txt`` files, UTF-8.
         root: folder of downloads.
         context: tokens a window.
         batch_size: windows a training step and device.
@@ -93,6 +100,8 @@ class CharTextDataModule(pl.LightningDataModule):
     def _read(self) -> str:
         if self.source == "cats_and_dogs":
             return cats_and_dogs()
+        if self.source == "python_topics":
+            return python_topics()
         if self.source == "tiny_shakespeare":
             return read_shakespeare(self._shakespeare)
         return read_texts(Path(self.source))

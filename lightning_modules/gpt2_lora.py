@@ -208,6 +208,7 @@ class GPT2LoRA(pl.LightningModule):
             heads=shape.n_head,
             **switches,
         )
-        net = GPT(config)
-        net.load_state_dict(from_gpt2(config, weights))
+        with torch.device("meta"):  # no weights of its own, and no random numbers for them
+            net = GPT(config)
+        net.load_state_dict(from_gpt2(config, weights), assign=True)
         return net.eval().requires_grad_(False)

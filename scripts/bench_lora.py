@@ -34,6 +34,9 @@ class RandomTokens(pl.LightningDataModule):
         tokens = torch.randint(self.vocab_size, self.shape).to(self.trainer.strategy.root_device)
         return ResidentLoader((tokens[:, :-1], tokens[:, 1:]), self.batch_size)
 
+    def val_dataloader(self) -> list:
+        return []
+
 
 class Clock(pl.Callback):
     """Seconds between two logs, with the device's work done."""
@@ -56,7 +59,9 @@ class Clock(pl.Callback):
 def random_base(shape: str, folder: Path) -> Path:
     """A GPT-2 of this shape with random weights, as transformers saves it."""
     from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers.utils import logging as their_logging
 
+    their_logging.disable_progress_bar()
     ours = SHAPES[shape]
     config = GPT2Config(
         vocab_size=ours.vocab_size,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -297,3 +298,26 @@ def test_data_that_does_not_fit_the_model(gpt2_base: Path, workplace: Path) -> N
         trainer(fast_dev_run=True).fit(
             GPT2LoRA(str(gpt2_base)), datamodule=data_of(tokenizer="larger")
         )
+
+
+def test_four_bits(gpt2_base: Path, workplace: Path) -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes", reason="the extra [qlora] is not installed")
+    model = GPT2LoRA(str(gpt2_base), quantize="4bit", target="all", lr=0.01)
+    run = trainer(max_epochs=2)
+    run.fit(model, datamodule=data_of(val_size=4))
+    quantised = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(quantised) == 8
+    run.save_checkpoint("some.ckpt")
+    ids = batch_of(gpt2_base, 4)[0]
+    # The adapters are added to the 4-bit weights, or to the whole ones that files are made of.
+    whole = GPT2LoRA.load_from_checkpoint("some.ckpt", quantize=None, weights_only=True)
+    with torch.no_grad():
+        trained = model.eval()(ids)
+        assert (trained - model.merged()(ids)).abs().max() < 1e-4
+        assert 1e-4 < (trained - whole.eval()(ids)).abs().mean() < 1
+
+
+def test_four_bits_need_a_package(gpt2_base: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ValueError, match="quantize=4bit needs the package bitsandbytes: make"):
+        built(gpt2_base, quantize="4bit")

@@ -1,0 +1,19 @@
+import json
+
+import pytest
+
+
+def test_bench_lora_measures_training(gpu_learning) -> None:
+    pytest.importorskip("peft", reason="the extra [llm] is not installed")
+    options = ("--shape", "course", "--batches", "2x8,4x16", "--steps", "2", "--rounds", "2")
+    code, out, err = gpu_learning(
+        *("bench", "lora", *options, "--accelerator", "cpu", "--no-compile", "--json"),
+        *("--precision", "32-true"),
+    )
+    assert code == 0, err
+    rows = json.loads(out)["rows"]
+    assert [row["batch"] for row in rows] == ["2x8", "4x16"]
+    for row in rows:
+        rate = row["tokens_per_second"]
+        assert 0 < rate["min"] <= rate["median"] <= rate["max"]
+        assert 0 < row["checkpoint_bytes"] < 100_000
