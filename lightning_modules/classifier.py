@@ -25,11 +25,18 @@ class ImageClassifier(pl.LightningModule):
 
     net: nn.Module
 
-    def __init__(self, num_classes: int, lr: float, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        lr: float,
+        label_smoothing: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.lr = lr
         self.label_smoothing = label_smoothing
+        self.betas = betas
         self.example_input_array = torch.zeros(1, 1, 28, 28)
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
         self.test_acc = MulticlassAccuracy(num_classes, average="micro")
@@ -85,4 +92,5 @@ class ImageClassifier(pl.LightningModule):
         return self(batch[0]).softmax(dim=1)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return clippable(torch.optim.Adam(self.parameters(), lr=self.lr, fused=True))
+        adam = torch.optim.Adam(self.parameters(), lr=self.lr, betas=self.betas, fused=True)
+        return clippable(adam)

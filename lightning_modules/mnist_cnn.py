@@ -1,6 +1,9 @@
 """The course's convolutional digit classifier."""
 
+from typing import Any
+
 import torch
+from torch import nn
 
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.nets import CNN
@@ -15,6 +18,7 @@ class MNISTCNN(ImageClassifier):
         num_classes: number of classes.
         lr: learning rate of Adam.
         label_smoothing: share of each training label spread over all classes.
+        betas: decay of Adam's two averages; short memories suit a run of few steps.
     """
 
     def __init__(
@@ -24,8 +28,12 @@ class MNISTCNN(ImageClassifier):
         num_classes: int = 10,
         lr: float = 1e-3,
         label_smoothing: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
-        super().__init__(num_classes, lr, label_smoothing)
+        super().__init__(num_classes, lr, label_smoothing, betas)
         self.save_hyperparameters()
+        self.net = self._build(channels, hidden, num_classes)
+
+    def _build(self, *sizes: Any) -> nn.Module:
         # Channels last: the layout in which convolutions and pooling are fastest, on CPU and GPU.
-        self.net = CNN(channels, hidden, num_classes).to(memory_format=torch.channels_last)
+        return CNN(*sizes).to(memory_format=torch.channels_last)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 BENCHMARKS = {
     "fit": ("scripts.bench_fit", "seconds of Trainer.fit and test accuracy over seeds"),
+    "scaling": ("scripts.bench_scaling", "one device and several: seconds, images a second"),
     "startup": ("scripts.bench_startup", "from Enter to the first training step"),
     "train": ("scripts.bench_train", "one config against the course's loop and plain Lightning"),
     "infer": ("scripts.bench_infer", "every exported file of a model against the eager net"),

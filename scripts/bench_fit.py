@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from scripts.train import TrainCLI, quiet
 
@@ -40,8 +42,21 @@ def measure(options: Sequence[str], seeds: Sequence[int]) -> list[dict[str, floa
         seconds = time.perf_counter() - began
         if number:
             result = cli.trainer.test(cli.model, datamodule=data, verbose=False)[0]
-            rows.append({"seed": seed, "seconds": seconds, "test/acc": result["test/acc"]})
+            rows.append(
+                {
+                    "seed": seed,
+                    "seconds": seconds,
+                    "images": _images(cli.trainer, data.batch_size),
+                    "test/acc": result["test/acc"],
+                }
+            )
     return rows
+
+
+def _images(trainer: pl.Trainer, batch_size: int) -> int:
+    """Images trained on by all processes, a smaller last batch of an epoch taken for a full one."""
+    batches = trainer.fit_loop.epoch_loop.batch_progress.total.completed
+    return batches * batch_size * trainer.world_size
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -52,6 +67,7 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
         "fit seconds, median": statistics.median(seconds),
         "fit seconds, min": min(seconds),
         "fit seconds, max": max(seconds),
+        "images a second": statistics.median(row["images"] / row["seconds"] for row in rows),
         "test accuracy, mean": statistics.mean(accuracy),
         "test accuracy, std": statistics.stdev(accuracy) if len(rows) > 1 else 0.0,
         "test accuracy, min": min(accuracy),
@@ -75,6 +91,8 @@ def main(argv: Sequence[str]) -> int:
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     with redirect_stdout(sys.stderr):  # what the runs say is not the report
         rows = measure(options, range(arguments.seeds))
+    if rank_zero_only.rank:  # of several processes one speaks
+        return 0
     report = summary(rows)
     if arguments.json:
         print(json.dumps({"summary": report, "runs": rows}, indent=2))

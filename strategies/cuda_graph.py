@@ -219,7 +219,8 @@ class CUDAGraphStrategy(GraphSteps, SingleDeviceStrategy):
         """Takes the device that ``accelerator`` and ``devices`` of the Trainer chose."""
         if len(devices) > 1:
             raise ValueError(
-                f"strategy {self.strategy_name} is for one device; take --trainer.strategy ddp"
+                f"strategy {self.strategy_name} is for one device; with several take "
+                "--trainer.strategy cuda_graph_ddp, or cuda_graph_ddp_auto where there is no GPU"
             )
         self._check_device(devices[0])
         self._root_device = devices[0]
@@ -254,7 +255,8 @@ def register() -> None:
     """Makes the strategies known to ``Trainer(strategy=NAME)`` and to the command line.
 
     ``cuda_graph`` and ``cuda_graph_ddp`` insist on a GPU, with ``_auto`` behind the name they take
-    the steps eagerly where there is none, and ``multi_step`` takes them eagerly everywhere.
+    the steps eagerly where there is none; ``multi_step`` and ``multi_step_ddp`` take them eagerly
+    everywhere.
     """
     one, several = CUDAGraphStrategy, CUDAGraphDDPStrategy
     named: tuple[tuple[str, type, dict[str, Any]], ...] = (
@@ -263,6 +265,7 @@ def register() -> None:
         ("cuda_graph_ddp", several, {}),
         ("cuda_graph_ddp_auto", several, {"without_gpu": "auto"}),
         ("multi_step", one, {"steps_per_replay": 0}),
+        ("multi_step_ddp", several, {"steps_per_replay": 0}),
     )
     for name, strategy, arguments in named:
         if name not in StrategyRegistry:

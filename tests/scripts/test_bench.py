@@ -1,6 +1,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from scripts.bench_train import limit
+
 
 def test_bench_train_measures_every_arm(gpu_learning, small_mnist: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace.json"
@@ -17,6 +21,16 @@ def test_bench_train_measures_every_arm(gpu_learning, small_mnist: Path, tmp_pat
     )
     assert set(report) == {"course", "lightning", "ours", "ours, logger and bar off"}
     assert all(row["min"] <= row["median"] <= row["max"] for row in report.values())
+    last = report["ours, logger and bar off"]
+    assert last["gpu"] == 0
+    assert last["host"] == last["median"]
+    assert last["images_per_second"] == pytest.approx(32e6 / last["median"])
+
+
+def test_bench_train_says_what_the_limit_is() -> None:
+    assert "waits for the host for 30 us: the GPU is the limit" in limit(70, 30)
+    assert "waits for the host for 70 us: the host is the limit" in limit(30, 70)
+    assert "the host computes each step" in limit(0, 100)
 
 
 def test_bench_fit_counts_its_runs(gpu_learning) -> None:
@@ -29,6 +43,29 @@ def test_bench_fit_counts_its_runs(gpu_learning) -> None:
     accuracies = [run["test/acc"] for run in report["runs"]]
     assert [run["seed"] for run in report["runs"]] == [0, 1]
     assert report["summary"]["test accuracy, mean"] == sum(accuracies) / 2
+
+
+@pytest.mark.slow
+def test_bench_scaling_compares_one_process_with_two(gpu_learning) -> None:
+    code, out, err = gpu_learning(
+        *("bench", "scaling", "-c", "configs/digits_cnn.yaml", "--seeds", "1", "--json"),
+        *("--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--data.init_args.batch_size=33"),
+    )
+    assert code == 0, err
+    report = json.loads(out)
+    assert list(report) == ["1 device, batch 33", "2 devices, batch 33 each"]
+    one, two = (result["runs"][0] for result in report.values())
+    # 1,257 images: 39 batches of one process, 20 of two.
+    assert (one["images"], two["images"]) == (39 * 33, 20 * 66)
+    assert one["test/acc"] != two["test/acc"]
+
+
+def test_bench_scaling_says_that_a_run_failed(gpu_learning, monkeypatch) -> None:
+    monkeypatch.setattr("scripts.bench_scaling.arms", lambda *_: {"one": ["--trainer.devicez=2"]})
+    code, _, err = gpu_learning("bench", "scaling", "-c", "configs/digits_cnn.yaml")
+    assert code == 1
+    assert "devicez" in err
+    assert "this run failed, for the reason above" in err
 
 
 def test_bench_train_needs_mnist(gpu_learning) -> None:

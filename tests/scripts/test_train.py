@@ -95,6 +95,40 @@ def test_killed_and_resumed_is_bit_identical(workplace: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_of_many_steps_are_one_of_twice_the_batch(
+    workplace: Path, gpu_learning
+) -> None:
+    def options(folder: Path) -> tuple[str, ...]:
+        folder.mkdir()
+        spy = {"class_path": "tests.scripts.spies.ListImages", "init_args": {"folder": str(folder)}}
+        (folder / "spy.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))
+        still = [f"--data.init_args.{name}=0" for name in ("rotate", "shift", "zoom")]
+        # 1,257 images are 19 batches of 2 x 32 and 41 more, which two cannot share evenly.
+        limits = ("--trainer.max_epochs=3", "--trainer.limit_train_batches=19")
+        return (*DIGITS, "-c", str(folder / "spy.yaml"), *still, *limits)
+
+    two, one = workplace / "two", workplace / "one"
+    spread = ("--trainer.devices=2", "--trainer.strategy=cuda_graph_ddp_auto")
+    fit = in_process_of_its_own(*options(two), *spread, "--trainer.accelerator=cpu")
+    assert fit.returncode == 0, fit.stderr
+    alone = ("--trainer.strategy=cuda_graph_auto", "--data.init_args.batch_size=64")
+    code, _, err = gpu_learning(*options(one), *alone, "--trainer.accelerator=cpu")
+    assert code == 0, err
+
+    shares = [torch.load(two / f"train-{rank}.pt").reshape(3, -1) for rank in (0, 1)]
+    expected = torch.load(one / "train-0.pt").reshape(3, -1)
+    for epoch in range(3):
+        seen = torch.cat([share[epoch] for share in shares])
+        assert len(seen.unique()) == len(seen) == 19 * 64
+        assert torch.equal(seen.sort().values, expected[epoch].sort().values)
+    first, second = (torch.load(two / f"weights-{rank}.pt") for rank in (0, 1))
+    whole = torch.load(one / "weights-0.pt")
+    for name, value in whole.items():
+        assert torch.equal(first[name], second[name]), name
+        assert (first[name] - value).abs().max() < 1e-4, name
+
+
+@pytest.mark.slow
 def test_two_processes_share_the_images(workplace: Path, gpu_learning) -> None:
     spy = {"class_path": "tests.scripts.spies.ListImages", "init_args": {"folder": str(workplace)}}
     (workplace / "spy.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))

@@ -268,3 +268,17 @@ def test_optimising_by_hand_is_refused() -> None:
 
     with pytest.raises(ValueError, match="optimises by hand"):
         fit("cpu", "cuda_graph_auto", module=ByHand)
+
+
+def test_an_optimiser_that_calls_its_steps_itself_is_refused() -> None:
+    class Searches(MNISTCNN):
+        def configure_optimizers(self):
+            return torch.optim.LBFGS(self.parameters())
+
+    with pytest.raises(ValueError, match="LBFGS calls its steps itself"):
+        fit("cpu", "cuda_graph_auto", module=Searches)
+
+
+def test_several_devices_are_sent_to_the_strategy_for_them() -> None:
+    with pytest.raises(ValueError, match="cuda_graph_ddp_auto where there is no GPU"):
+        pl.Trainer(accelerator="cpu", devices=2, strategy="cuda_graph_auto", logger=False)
