@@ -1,6 +1,7 @@
 """Text from a trained language model: the only sampler of the project."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from inference.cached_gpt import CachedGPT
 from inference.decode_loop import DecodeLoop, Generation
 from inference.engine import DecodeEngine
+from inference.json_grammar import JsonGrammar
 from inference.sampling import SamplingOptions
 from inference.tokenizer import Tokenizer
 
@@ -96,7 +98,8 @@ class TextGenerator:
 
         Raises:
             ValueError: an empty prompt where the model has no token for the beginning of a text,
-                characters outside the vocabulary, a prompt longer than the context.
+                characters outside the vocabulary, a prompt longer than the context, JSON where the
+            vocabulary cannot write it.
         """
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         if not ids and self.tokenizer.end is not None:
@@ -111,7 +114,12 @@ class TextGenerator:
                 f"the prompt has {len(ids)} tokens and the model's context is {window}; shorten "
                 "it, or ask to keep its end only (--truncate)"
             )
-        return Generation(options.fit(ids, window), options, self.tokenizer)
+        grammar = self._json_grammar if options.json else None
+        return Generation(options.fit(ids, window), options, self.tokenizer, grammar)
+
+    @cached_property
+    def _json_grammar(self) -> JsonGrammar:
+        return JsonGrammar(self.tokenizer)
 
     def stream(
         self, prompt: str, options: SamplingOptions | None = None, truncate: bool = False
