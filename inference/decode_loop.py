@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from inference.engine import DecodeEngine, Step
+from inference.json_grammar import DONE, START, JsonGrammar
 from inference.sampling import SamplingOptions
 from inference.tokenizer import TextStream, Tokenizer
 
@@ -18,7 +19,13 @@ class Generation:
     when its first and last token came, by ``time.perf_counter_ns``; 0 where that has not been.
     """
 
-    def __init__(self, ids: list[int], options: SamplingOptions, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        ids: list[int],
+        options: SamplingOptions,
+        tokenizer: Tokenizer,
+        grammar: JsonGrammar | None = None,
+    ) -> None:
         self.options = options
         self.prompt_tokens = len(ids)
         self.tokens: list[int] = []
@@ -26,6 +33,8 @@ class Generation:
         self.ids = ids  # prompt and tokens
         self.asked = 0  # tokens whose computation was begun
         self.began_ns = self.first_ns = self.last_ns = 0
+        self.grammar = grammar
+        self.state = START  # of the grammar
         self._end = tokenizer.end
         self._stream = TextStream(tokenizer, options.stop)
 
@@ -43,8 +52,13 @@ class Generation:
         self.tokens.append(token)
         self.ids.append(token)
         piece = self._stream.push(token)
+        if self.grammar is not None:
+            self.state = self.grammar.after(self.state, token)
         if self._stream.stopped:
             self.reason = "stop"
+        elif self.state == DONE:
+            self.reason = "stop"
+            piece += self._stream.flush()
         elif len(self.tokens) == self.options.max_new_tokens:
             piece += self.cut()
         return piece
@@ -100,13 +114,25 @@ class DecodeLoop:
         """One step for all that run: pairs of a text and its next piece, which may be empty."""
         yield from self._keep_room()
         self._join()
-        behind = 0
+        behind = self._bind()
         if any(text.asked < text.options.max_new_tokens for text in self.active.values()):
             for text in self.active.values():
                 text.asked += 1
             self._underway.append((dict(self.active), self.engine.step()))
-            behind = self.engine.lag
+        else:
+            behind = 0
         yield from self._read(behind)
+
+    def _bind(self) -> int:
+        """Tells the engine what texts of a grammar may go on with; how far to read behind it.
+
+        What comes next depends on the last token, so with such a text nothing is read behind.
+        """
+        bound = [(slot, text) for slot, text in self.active.items() if text.grammar is not None]
+        for slot, text in bound:
+            assert text.grammar is not None
+            self.engine.allow(slot, text.grammar.allowed(text.state))
+        return 0 if bound else self.engine.lag
 
     def _join(self) -> None:
         joining: dict[int, Generation] = {}

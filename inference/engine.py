@@ -59,6 +59,8 @@ class DecodeEngine:
     def start(self, texts: Mapping[int, tuple[Sequence[int], SamplingOptions]]) -> None:
         """Gives slots new texts: tokens, 1 to ``context`` of them, and what is asked, by slot."""
         for slot, (_, options) in texts.items():
+            if self._options[slot].json:
+                self.choice.banned[slot] = False
             self._options[slot] = options
             self._active.add(slot)
             if options.seed is None:
@@ -71,6 +73,12 @@ class DecodeEngine:
     def shift(self, texts: Mapping[int, Sequence[int]]) -> None:
         """Goes on with the last tokens of texts that reached the end of the context, by slot."""
         self._fill(texts, fresh=False)
+
+    def allow(self, slot: int, tokens: Tensor) -> None:
+        """Lets the next token be one of these (tokenizer's V,), for a text that asked for JSON."""
+        banned = torch.ones(self.model.vocab_size, dtype=torch.bool)
+        banned[: len(tokens)] = ~tokens
+        self.choice.banned[slot] = banned.to(self.device)
 
     def stop(self, slot: int) -> None:
         """Lets go of a text; the slot is free."""
@@ -109,14 +117,14 @@ class DecodeEngine:
     @torch.inference_mode()
     def step(self) -> "Step":
         """Makes one token for each slot; those of free slots mean nothing."""
-        mode, penalised = self._mode(), self._penalised()
+        mode, adjusted = self._mode(), self._adjusted()
         longest = max((self._next[slot] + 1 for slot in self._active), default=1)
         if not self.cache:
-            self._recompute(mode, penalised)
+            self._recompute(mode, adjusted)
         elif self.device.type == "cuda":
-            self._replay(min(_bucket(longest), self.model.context), mode, penalised)
+            self._replay(min(_bucket(longest), self.model.context), mode, adjusted)
         else:
-            self._body(longest, mode, penalised)
+            self._body(longest, mode, adjusted)
         for slot in self._active:
             self._next[slot] += 1
         return Step(self._ids)
@@ -125,7 +133,7 @@ class DecodeEngine:
     def warm_up(self) -> None:
         """Captures what a GPU will replay, so that no text waits for it; nothing on a CPU.
 
-        Steps with penalties, which few ask for, are captured when the first text does.
+        Steps with penalties or JSON, which few ask for, are captured when the first text does.
 
         Raises:
             RuntimeError: texts are being generated.
@@ -146,44 +154,44 @@ class DecodeEngine:
         few = all(0 < text.top_k <= LIKELIEST for text in asked if text.temperature > 0)
         return LIKELIEST if few and self.model.vocab_size > LIKELIEST else ALL
 
-    def _penalised(self) -> bool:
-        """Whether a text asks for penalties, and so for a record of what occurred."""
-        return any(self._options[slot].penalised for slot in self._active)
+    def _adjusted(self) -> bool:
+        """Whether a text asks for penalties or JSON, which depend on what it is so far."""
+        return any(self._options[slot].adjusted for slot in self._active)
 
-    def _decode(self, length: int, mode: int, penalised: bool) -> None:
+    def _decode(self, length: int, mode: int, adjusted: bool) -> None:
         """One step over the static tensors: reads ``_ids`` at ``_positions``, replaces both."""
         hidden = self.model.hidden(self._ids, self._positions, self._rows, length)
-        self._choose(hidden[:, -1], mode, penalised)
+        self._choose(hidden[:, -1], mode, adjusted)
 
-    def _choose(self, hidden: Tensor, mode: int, penalised: bool) -> None:
+    def _choose(self, hidden: Tensor, mode: int, adjusted: bool) -> None:
         logits = self.model.logits(hidden)  # (B, V)
-        if penalised:
-            logits = self.choice.penalised(logits)
+        if adjusted:
+            logits = self.choice.adjusted(logits)
         if mode == GREEDY:
             chosen = self.choice.greedy(logits)
         else:
             chosen = self.choice.sample(logits, self._positions[:, 0], mode)
-        if penalised:
+        if adjusted:
             self.choice.note(chosen, self._positions[:, 0])
         self._ids.copy_(chosen[:, None])
         # A free slot stays at its last place.
         self._positions.add_(1).clamp_(max=self.model.context - 1)
 
-    def _recompute(self, mode: int, penalised: bool) -> None:
+    def _recompute(self, mode: int, adjusted: bool) -> None:
         if len(self._texts[0]) <= self._next[0]:
             self._texts[0].append(int(self._ids[0, 0]))
         ids = torch.tensor([self._texts[0]], device=self.device)
         positions = torch.arange(ids.shape[1], device=self.device)[None]
         hidden = self.model.hidden(ids, positions, self._rows, ids.shape[1])
-        self._choose(hidden[:, -1], mode, penalised)
+        self._choose(hidden[:, -1], mode, adjusted)
 
-    def _replay(self, length: int, mode: int, penalised: bool) -> None:
-        key = (length, mode, penalised)
+    def _replay(self, length: int, mode: int, adjusted: bool) -> None:
+        key = (length, mode, adjusted)
         if key not in self._graphs:
             self._graphs[key] = self._capture(*key)
         self._graphs[key].replay()
 
-    def _capture(self, length: int, mode: int, penalised: bool) -> torch.cuda.CUDAGraph:
+    def _capture(self, length: int, mode: int, adjusted: bool) -> torch.cuda.CUDAGraph:
         state = (self._ids, self._positions, self.choice.counts, self.choice.history)
         before = [tensor.clone() for tensor in state]
         stream = torch.cuda.Stream(self.device)
@@ -191,11 +199,11 @@ class DecodeEngine:
         # Warm-up allocates what libraries need; its tokens are undone, the cache is written anew.
         with torch.cuda.stream(stream):
             for _ in range(3):
-                self._body(length, mode, penalised)
+                self._body(length, mode, adjusted)
         torch.cuda.current_stream(self.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            self._body(length, mode, penalised)
+            self._body(length, mode, adjusted)
         self._pool = self._pool or graph.pool()
         for tensor, old in zip(state, before, strict=True):
             tensor.copy_(old)

@@ -1,6 +1,7 @@
 """Text from a trained language model: the only sampler of the project."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from inference.cached_gpt import CachedGPT
 from inference.decode_loop import DecodeLoop, Generation
 from inference.engine import DecodeEngine
+from inference.json_grammar import JsonGrammar
 from inference.sampling import SamplingOptions
 from inference.tokenizer import Tokenizer
 
@@ -128,7 +130,8 @@ class TextGenerator:
 
         Raises:
             ValueError: an empty prompt where the model has no token for the beginning of a text,
-                characters outside the vocabulary, a prompt longer than the context.
+                characters outside the vocabulary, a prompt longer than the context, JSON where the
+            vocabulary cannot write it.
         """
         if isinstance(prompt, str):
             if self.template is not None and not raw:
@@ -148,7 +151,12 @@ class TextGenerator:
                 f"the prompt has {len(ids)} tokens and the model's context is {window}; shorten "
                 "it, or ask to keep its end only (--truncate)"
             )
-        return Generation(options.fit(ids, window), options, self.tokenizer)
+        grammar = self._json_grammar if options.json else None
+        return Generation(options.fit(ids, window), options, self.tokenizer, grammar)
+
+    @cached_property
+    def _json_grammar(self) -> JsonGrammar:
+        return JsonGrammar(self.tokenizer)
 
     def stream(
         self,

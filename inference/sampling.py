@@ -29,6 +29,7 @@ class SamplingOptions:
         window: positions of the context that are used, 0 for all that the model has.
         keep: tokens of the beginning that stay where a text outgrows the window.
         shift: go on with the end of a text that outgrows the window; otherwise it ends there.
+        json: write one JSON object and nothing else.
 
     Raises:
         ValueError: a value outside its range.
@@ -48,6 +49,7 @@ class SamplingOptions:
     window: int = 0
     keep: int = 0
     shift: bool = True
+    json: bool = False
 
     def __post_init__(self) -> None:
         limits = (
@@ -70,9 +72,10 @@ class SamplingOptions:
             raise ValueError("a stop string must not be empty")
 
     @property
-    def penalised(self) -> bool:
-        """Whether it matters which tokens occurred."""
-        return self.repetition_penalty != 1 or bool(self.presence_penalty or self.frequency_penalty)
+    def adjusted(self) -> bool:
+        """Whether logits are changed by what the text is so far."""
+        penalties = self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty
+        return self.json or bool(penalties)
 
     def fit(self, ids: Sequence[int], size: int) -> list[int]:
         """At most ``size`` tokens of a text: the first ``keep``, and the end."""
@@ -106,6 +109,8 @@ class Choice:
         # What the penalties look at: the tokens by position, and how often each is in the window.
         self.history = torch.zeros(slots, context, dtype=torch.long, device=device)
         self.counts = torch.zeros(slots, vocab_size, device=device)
+        # Tokens that would make something else than JSON of a text.
+        self.banned = torch.zeros(slots, vocab_size, dtype=torch.bool, device=device)
         self._rank = torch.arange(vocab_size, device=device)
 
     def set(self, options: Mapping[int, SamplingOptions]) -> None:
@@ -151,11 +156,11 @@ class Choice:
         """The likeliest token (B,) of logits (B, V)."""
         return logits.argmax(dim=-1)
 
-    def penalised(self, logits: Tensor) -> Tensor:
-        """Logits (B, V) less what the tokens seen lose, in the way of llama.cpp."""
+    def adjusted(self, logits: Tensor) -> Tensor:
+        """Logits (B, V) less what the tokens seen lose, in the way of llama.cpp, and no banned."""
         changed = torch.where(logits > 0, logits / self.repetition, logits * self.repetition)
         changed = changed - self.presence - self.frequency * self.counts
-        return torch.where(self.counts > 0, changed, logits)
+        return torch.where(self.counts > 0, changed, logits).masked_fill(self.banned, float("-inf"))
 
     def sample(self, logits: Tensor, positions: Tensor, likeliest: int = 0) -> Tensor:
         """A token (B,) by each slot's options, from logits (B, V) at positions (B,).

@@ -35,6 +35,7 @@ class Asked:
         options: all of them, from :func:`serving.options.read_options`.
         truncate: cut a prompt that is too long, otherwise it is an error.
         shift: go on with the end of a text that fills the context, otherwise it ends there.
+        json: write one JSON object and nothing else.
     """
 
     artifact: Artifact
@@ -44,6 +45,7 @@ class Asked:
     options: Mapping[str, Any]
     truncate: bool = True
     shift: bool = True
+    json: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ async def run(server: State, asked: Asked) -> AsyncGenerator[str | Done, None]:
     began = time.perf_counter_ns()
     async with server.registry.use(asked.artifact, asked.keep_alive) as loaded:
         load_ns = time.perf_counter_ns() - began
-        options = sampling(asked.options, asked.artifact.context, limits.max_tokens, asked.shift)
+        context, most = asked.artifact.context, limits.max_tokens
+        options = sampling(asked.options, context, most, asked.shift, asked.json)
         try:
             if asked.length > _LONG:
                 ids = await asyncio.to_thread(asked.prompt, loaded)

@@ -60,6 +60,7 @@ async def generate(request: Request) -> Response:
         options,
         truncate=asked.truncate is not False,
         shift=asked.shift is not False,
+        json=asked.format == "json",
     )
     return await _answer(request, wanted, name, asked.stream, began, _response, not asked.raw)
 
@@ -97,6 +98,7 @@ async def chat(request: Request) -> Response:
         options,
         truncate,
         shift=asked.shift is not False,
+        json=asked.format == "json",
     )
     return await _answer(request, wanted, name, asked.stream, began, _message, False)
 
@@ -201,9 +203,9 @@ def _check(asked: GenerateRequest | ChatRequest, name: str, images: bool) -> Non
         raise ApiError(400, 'think must be a boolean or string ("high", "medium", "low", true)')
     if asked.think:
         raise unsupported(name, "thinking")
-    if asked.format in (None, ""):
+    if asked.format in (None, "", "json"):
         return
-    if asked.format == "json" or isinstance(asked.format, dict):
-        raise ApiError(400, "format is not supported by this server: it only writes free text")
+    if isinstance(asked.format, dict):
+        raise ApiError(400, 'format: a JSON schema is not supported by this server, "json" is')
     shown = f'"{asked.format[:100]}"' if isinstance(asked.format, str) else "no string"
     raise ApiError(400, f'invalid format: {shown}; expected "json" or a valid JSON Schema object')

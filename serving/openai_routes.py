@@ -30,7 +30,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logit_bias": ({},),
     "suffix": ("",),
     "tools": ([],),
-    "response_format": ({"type": "text"},),
+    "response_format": ({"type": "text"}, {"type": "json_object"}),
 }
 _KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error"}
 
@@ -94,7 +94,9 @@ async def chat_completions(request: Request) -> Response:
 
     name = asked.model or ""
     form = _Form("chatcmpl", "chat.completion", "chat.completion.chunk", name, whole, chunk)
-    return await _answer(request, asked, Asked(artifact, None, prompt, length, options), form)
+    json = (asked.response_format or {}).get("type") == "json_object"
+    wanted = Asked(artifact, None, prompt, length, options, json=json)
+    return await _answer(request, asked, wanted, form)
 
 
 class _Form:

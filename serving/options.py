@@ -59,7 +59,7 @@ def read_options(asked: Mapping[str, Any] | None, model: Mapping[str, Any]) -> d
 
 
 def sampling(
-    options: Mapping[str, Any], context: int, most: int, shift: bool = True
+    options: Mapping[str, Any], context: int, most: int, shift: bool = True, json: bool = False
 ) -> SamplingOptions:
     """What the sampler is asked.
 
@@ -68,6 +68,7 @@ def sampling(
         context: positions of the model.
         most: tokens that one answer may have.
         shift: go on where the text fills the context.
+        json: write one JSON object.
 
     Raises:
         ApiError: 400 for a value that is not possible or not supported.
@@ -102,6 +103,7 @@ def sampling(
             window=window,
             keep=max(0, options["num_keep"]),
             shift=shift,
+            json=json,
         )
     except ValueError as error:
         raise ApiError(400, str(error)) from error

@@ -149,7 +149,7 @@ def test_the_order_of_filters_is_that_of_transformers() -> None:
     choice.top_p.fill_(0.9), choice.min_p.fill_(0.02)
     choice.counts[:, ids[0]] = 1
     choice.noise = torch.linspace(0, 1, n + 1)[:-1, None]
-    penalised = choice.penalised(logits.expand(n, 40))
+    penalised = choice.adjusted(logits.expand(n, 40))
     chosen = choice.sample(penalised, torch.zeros(n, dtype=torch.long))
     found = torch.bincount(chosen, minlength=40) / n
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)

@@ -68,16 +68,16 @@ def until(condition, seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
-def export_tiny(folder: Path) -> None:
+def export_tiny(folder: Path, characters: str = CHARACTERS) -> None:
     """``tiny``: a character model with random weights, context 96."""
     torch.manual_seed(0)
-    config = GPTConfig(vocab_size=len(CHARACTERS), context=CONTEXT)
+    config = GPTConfig(vocab_size=len(characters), context=CONTEXT)
     net = GPT(config)
     for parameter in net.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     folder.mkdir(parents=True)
     save_file(net.state_dict(), folder / "weights.safetensors")
-    (folder / "tokenizer.json").write_text(CharTokenizer(CHARACTERS).to_json())
+    (folder / "tokenizer.json").write_text(CharTokenizer(characters).to_json())
     _seal(
         folder,
         {"safetensors": "weights.safetensors", "tokenizer": "tokenizer.json"},
@@ -126,7 +126,7 @@ def describe(folder: Path, **fields: Any) -> None:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``tiny``; ``talk``, the same with a template; ``digits``; and damaged ones."""
+    """``tiny``; ``talk``, with a template; ``json``, that can; ``digits``; and damaged ones."""
     root = tmp_path_factory.mktemp("served") / "models"
     export_tiny(root / "tiny")
     for name in ("talk", "broken"):
@@ -139,6 +139,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     weights = next((root / "broken").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-100])
+    export_tiny(root / "json", f'{CHARACTERS}{{}}[]"012')
     export_digits(root / "digits")
     (root / "half").mkdir()
     (root / "half" / "manifest.json").write_text('{"schema": 1,')

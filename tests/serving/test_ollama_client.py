@@ -1,6 +1,7 @@
 """The official ``ollama`` client, sync and async, against a server that runs."""
 
 import asyncio
+import json
 import math
 from collections.abc import Iterator
 
@@ -25,7 +26,9 @@ def client(server: Running) -> Iterator[ollama.Client]:
 
 def test_models_are_listed_and_shown(client: ollama.Client) -> None:
     names = [model.model for model in client.list().models]
-    assert sorted(names) == ["broken:latest", "digits:latest", "talk:latest", "tiny:latest"]
+    assert sorted(names) == [
+        f"{name}:latest" for name in ("broken", "digits", "json", "talk", "tiny")
+    ]
     tiny = next(model for model in client.list().models if model.model == "tiny:latest")
     assert len(tiny.digest) == 64
     assert tiny.size > 100_000
@@ -141,6 +144,20 @@ def test_a_text_may_outgrow_the_context_or_end_there(client: ollama.Client) -> N
     assert (without.eval_count, without.done_reason) == (200, "length")  # ten contexts
 
 
+def test_json_is_written_where_it_is_asked_for(client: ollama.Client) -> None:
+    options = {"num_predict": 300, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    whole = 0
+    for seed in range(12):
+        answer = client.chat("json", TURNS, format="json", options=options | {"seed": seed})
+        assert answer.message.content.startswith("{")
+        if answer.done_reason == "stop":
+            assert isinstance(json.loads(answer.message.content), dict)
+            whole += 1
+    assert whole
+    free = client.chat("json", TURNS, options=options | {"seed": 0})
+    assert not free.message.content.startswith("{")
+
+
 def test_vectors(client: ollama.Client) -> None:
     one = client.embed("tiny", "the cat sat")
     many = client.embed("tiny", ["the cat sat", "dogs"])
@@ -193,7 +210,8 @@ def test_models_are_loaded_and_let_go(client: ollama.Client) -> None:
         (lambda c: c.generate("tiny", "a", think=True), 400, '"tiny" does not support thinking'),
         (lambda c: c.generate("tiny", "a", suffix="b"), 400, '"tiny" does not support insert'),
         (lambda c: c.generate("tiny", "a", images=["YQ=="]), 400, "does not support vision"),
-        (lambda c: c.generate("tiny", "a", format="json"), 400, "format is not supported"),
+        (lambda c: c.generate("tiny", "a", format="json"), 400, "model cannot write JSON"),
+        (lambda c: c.generate("tiny", "a", format={"type": "object"}), 400, "schema is not"),
         (lambda c: c.generate("tiny", "xyz"), 400, "the model's vocabulary lacks 'x' 'y' 'z'"),
         (
             lambda c: c.generate("tiny", "a", raw=True, system="b"),
@@ -252,7 +270,7 @@ def test_all_of_it_asynchronously(server: Running) -> None:
             await all_of_it(client)
 
     async def all_of_it(client: ollama.AsyncClient) -> None:
-        assert len((await client.list()).models) == 4
+        assert len((await client.list()).models) == 5
         assert (await client.show("tiny")).capabilities == ["completion"]
         whole = await client.generate("tiny", "the cat", options=OPTIONS)
         chunks = [

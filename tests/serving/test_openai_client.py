@@ -63,11 +63,19 @@ def test_chat(client: openai.OpenAI) -> None:
     assert plain.choices[0].text == text
 
 
+def test_json(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="json", messages=TURNS, seed=1, response_format={"type": "json_object"}, max_tokens=9
+    )
+    assert answer.choices[0].message.content.startswith("{")
+
+
 @pytest.mark.parametrize(
     ("asked", "error", "text"),
     [
         ({"model": "nobody"}, openai.NotFoundError, "model 'nobody' not found"),
         ({"messages": []}, openai.BadRequestError, "is too short"),
+        ({"response_format": {"type": "json_schema"}}, openai.BadRequestError, "response_format"),
         ({"n": 2}, openai.BadRequestError, "n is not supported"),
         ({"logprobs": True}, openai.BadRequestError, "logprobs is not supported"),
         ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools is not supported"),
