@@ -133,7 +133,7 @@ def test_the_servers_key_file_is_the_clients(gpu_learning, models, workplace: Pa
 
 def test_a_full_server_and_one_that_dies(gpu_learning, models) -> None:
     crowd = ("--slots=1", "--max-queue=1", "--max-tokens=10000000")
-    endless = {"num_predict": -1, "seed": 0}
+    endless = {"num_predict": -1, "seed": 0}  # ten contexts, seconds at the very least
     with serving(models, *crowd) as (url, process), Client(url) as client:
         running = client.generate("mini_gpt", "t", endless)
         next(running)
@@ -220,10 +220,17 @@ class Terminal:
         """What is shown up to ``text``."""
         shown = ""
         while not shown.endswith(text):
-            ready, _, _ = select.select([self._screen], [], [], 30)
-            assert ready, shown
-            shown += os.read(self._screen, 1).decode()
+            shown += self._next()
         return shown.removesuffix(text).replace("\r\n", "\n")
+
+    def some(self, count: int) -> str:
+        """The next characters that are shown."""
+        return "".join(self._next() for _ in range(count))
+
+    def _next(self) -> str:
+        ready, _, _ = select.select([self._screen], [], [], 30)
+        assert ready, "nothing is shown any more"
+        return os.read(self._screen, 1).decode()
 
     def ask(self, line: str) -> str:
         """Types a line; what is shown between its echo and the next prompt."""
@@ -268,7 +275,7 @@ def test_a_talk_in_a_terminal(url) -> None:
     assert terminal.ask("/set parameter num_predict 8000") == "num_predict is 8000\n"
     terminal.type(b"the cat\n")
     terminal.until("the cat\r\n")
-    shown = terminal.until("hh")
+    shown = terminal.some(3)
     terminal.type(b"\x03")
     shown += terminal.until(">>> ")
     assert len(shown) < 8000

@@ -24,11 +24,12 @@ pytest.importorskip("tokenizers", reason="needs the extra llm")
 def models_folder(place: Path, digits: Path | None = None) -> Path:
     """``models/`` with a small language model, and a copy of ``digits`` where one is given.
 
-    The net's weights are drawn, not learned: it writes no sense, and always the same.
+    The net's weights are drawn, not learned: it writes no sense, and always the same. The server
+    ends a text after ten contexts, so the context is what lets one go on until it is stopped.
     """
     models = place / "models"
     torch.manual_seed(0)
-    net = GPT(GPTConfig(context=80)).eval().requires_grad_(False)
+    net = GPT(GPTConfig(context=2048)).eval().requires_grad_(False)
     for parameter in net.parameters():
         parameter += 0.3 * torch.randn_like(parameter)
     export_text(text_source(net), models / "mini_gpt", ["safetensors"])
