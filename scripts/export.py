@@ -98,16 +98,16 @@ def _print(manifest: dict[str, Any], folder: Path) -> None:
 def _print_text(manifest: dict[str, Any], folder: Path) -> None:
     eager = manifest["eager"]["bits_per_char"]
     print(f"{folder}: {manifest['parameters']:,} parameters, eager {eager:.4f} bits per character")
-    print(f"{'format':<12}{'bytes':>12}{'difference':>12}{'agreement':>11}{'bits/char':>11}")
+    print(f"{'format':<13}{'bytes':>12}{'difference':>12}{'agreement':>11}{'bits/char':>11}")
     rows = dict(manifest["files"])
-    if "hf" in manifest:
-        rows["hf"] = manifest["hf"]
+    folders = (kind for kind, made in TEXT_FORMATS.items() if not made.suffix)
+    rows |= {kind: manifest[kind] for kind in folders if kind in manifest}
     for name, entry in rows.items():
         if not (checked := entry.get("checked")):
             continue
         size = f"{entry['bytes']:,}" if "bytes" in entry else "folder"
         print(
-            f"{name:<12}{size:>12}{checked['mean_difference']:>12.1e}"
+            f"{name:<13}{size:>12}{checked['mean_difference']:>12.1e}"
             f"{_percent(checked['agreement']):>11}{checked['bits_per_char']:>11.4f}"
         )
     tokens = next(iter(rows[name]["checked"]["tokens"] for name in rows if "checked" in rows[name]))

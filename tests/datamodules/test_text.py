@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datamodules import BPETokenizer, CharTextDataModule, CharTokenizer, WindowLoader
-from datamodules.corpus import cats_and_dogs
+from datamodules.corpus import cats_and_dogs, python_topics
 from datamodules.windows import IGNORED
 from inference.tokenizer import Tokenizer
 from tests.conftest import ROOT
@@ -18,6 +18,14 @@ def text_of(n: int) -> torch.Tensor:
 
 def test_the_embedded_text_has_the_courses_characters() -> None:
     assert "".join(sorted(set(cats_and_dogs()))) == " .acdeghlmnorst"
+
+
+def test_the_text_that_comes_with_python() -> None:
+    pytest.importorskip("pydoc_data", reason="this Python was packaged without it")
+    text = python_topics()
+    assert len(text) > 200_000
+    assert text == python_topics()
+    assert "lambda" in text
 
 
 def test_targets_follow_their_inputs() -> None:
@@ -106,6 +114,13 @@ def test_byte_pairs_are_learnt_and_read() -> None:
     assert reader.encode(text) == bpe.encode(text).tolist()
     assert len(bpe.encode("the cat sat on the mat.")) < 12
     assert reader.end is not None
+
+
+def test_the_end_of_text_is_one_token_and_no_text_to_learn_from() -> None:
+    pytest.importorskip("tokenizers")
+    bpe = BPETokenizer.fit("abc<|endoftext|>" * 50, 400)
+    assert bpe.encode("<|endoftext|>").tolist() == [bpe.end]
+    assert '"endoftext"' not in bpe.to_json()
 
 
 @pytest.mark.skipif(not GPT2_FILES.is_dir(), reason=f"{GPT2_FILES} is not there")
