@@ -13,6 +13,7 @@ from inference.decode_loop import DecodeLoop, Generation
 from inference.engine import DecodeEngine
 from inference.json_grammar import JsonGrammar
 from inference.sampling import SamplingOptions
+from inference.templates import fill
 from inference.tokenizer import Tokenizer
 
 
@@ -135,7 +136,7 @@ class TextGenerator:
         """
         if isinstance(prompt, str):
             if self.template is not None and not raw:
-                prompt = self.template.replace("{question}", prompt)
+                prompt = fill(self.template, prompt)
             ids = self.tokenizer.encode(prompt)
         else:
             ids = list(prompt)

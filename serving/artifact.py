@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from inference.manifest import Manifest
+from inference.templates import as_ollama
 from serving.template import Template
 from serving.wire import timestamp
 
@@ -37,9 +38,9 @@ class Artifact:
 
     @classmethod
     def of(cls, manifest: Manifest, modified_ns: int) -> Artifact:
-        """Raises ValueError for a template or options in the manifest that are not known."""
+        """Raises ValueError for a template in the manifest that cannot be read."""
         artifact = cls(manifest, modified_ns)
-        _ = artifact.template, artifact.parameters
+        _ = artifact.template
         return artifact
 
     @property
@@ -68,22 +69,10 @@ class Artifact:
 
     @cached_property
     def template(self) -> Template:
-        source = self.manifest.document.get("template", "{{ .Prompt }}")
-        if not isinstance(source, str):
-            raise ValueError("the manifest's template is not a string")
-        return Template(source)
-
-    @cached_property
-    def system(self) -> str:
-        return str(self.manifest.document.get("system") or "")
-
-    @cached_property
-    def parameters(self) -> dict[str, Any]:
-        """Options that the manifest sets."""
-        parameters = self.manifest.document.get("options", {})
-        if not isinstance(parameters, dict):
-            raise ValueError("the manifest's options are not an object")
-        return parameters
+        source = self.manifest.document.get("prompt_template")
+        if not (source is None or isinstance(source, str)):
+            raise ValueError("the manifest's prompt_template is not a string")
+        return Template(as_ollama(source))
 
     @property
     def architecture(self) -> str:

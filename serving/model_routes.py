@@ -59,15 +59,12 @@ async def show(request: Request) -> Response:
     artifact = state(request).registry.find(name)
     document: dict[str, Any] = {
         "modelfile": _modelfile(artifact),
-        "parameters": _parameters(artifact, ""),
         "template": artifact.template.source,
         "details": artifact.details,
         "model_info": _info(artifact, bool(asked.verbose)),
         "capabilities": artifact.capabilities,
         "modified_at": artifact.modified_at,
     }
-    if artifact.system:
-        document["system"] = artifact.system
     if artifact.manifest.labels:
         document["labels"] = list(artifact.manifest.labels)
     return JSONResponse(document)
@@ -92,19 +89,7 @@ def _running(loaded: Loaded) -> dict[str, Any]:
 
 
 def _modelfile(artifact: Artifact) -> str:
-    rows = [f"FROM {artifact.full_name}", f'TEMPLATE """{artifact.template.source}"""']
-    if artifact.system:
-        rows.append(f'SYSTEM """{artifact.system}"""')
-    return "\n".join(rows) + "\n" + _parameters(artifact, "PARAMETER ")
-
-
-def _parameters(artifact: Artifact, before: str) -> str:
-    rows = []
-    for name, value in artifact.parameters.items():
-        for each in value if isinstance(value, list) else [value]:
-            shown = f'"{each}"' if isinstance(each, str) else each
-            rows.append(f"{before}{name:<30} {shown}")
-    return "\n".join(rows)
+    return f'FROM {artifact.full_name}\nTEMPLATE """{artifact.template.source}"""\n'
 
 
 def _info(artifact: Artifact, verbose: bool) -> dict[str, Any]:

@@ -43,14 +43,13 @@ async def generate(request: Request) -> Response:
         raise unsupported(name, "insert")
     need(artifact, name, GENERATE, "generate")
     _check(asked, name, bool(asked.images))
-    options = read_options(asked.options, artifact.parameters)
+    options = read_options(asked.options)
     if not prompt:
         return await _load(server, artifact, name, keep_alive, _response)
     if asked.raw:
         tokens, length = as_given(prompt), len(prompt)
     else:
-        system = artifact.system if asked.system is None else asked.system
-        text = filled_in(asked.template, artifact, system, prompt)
+        text = filled_in(asked.template, artifact, asked.system or "", prompt)
         tokens, length = as_given(text, asked.context), len(text)
     wanted = Asked(
         artifact,
@@ -83,12 +82,10 @@ async def chat(request: Request) -> Response:
     if asked.tools:
         raise unsupported(name, "tools")
     _check(asked, name, any(message.images for message in messages))
-    options = read_options(asked.options, artifact.parameters)
+    options = read_options(asked.options)
     if not messages:
         return await _load(server, artifact, name, keep_alive, _message)
     turns = [((message.role or "").lower(), message.content or "") for message in messages]
-    if artifact.system and turns[0][0] != "system":
-        turns = [("system", artifact.system), *turns]
     truncate = asked.truncate is not False
     wanted = Asked(
         artifact,

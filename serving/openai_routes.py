@@ -228,7 +228,7 @@ def _options(
         "num_predict": most,
         "stop": stop,
     }
-    return read_options(given, artifact.parameters)
+    return read_options(given)
 
 
 def _content(message: ChatMessage) -> str:

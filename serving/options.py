@@ -39,22 +39,21 @@ _NAME = re.compile(r"[a-z][a-z_]{0,31}")
 MOST_STOPS, LONGEST_STOP = 64, 1024
 
 
-def read_options(asked: Mapping[str, Any] | None, model: Mapping[str, Any]) -> dict[str, Any]:
-    """All options: what was asked, else what the model's manifest sets, else Ollama's default.
+def read_options(asked: Mapping[str, Any] | None) -> dict[str, Any]:
+    """All options: what was asked, else Ollama's default.
 
     Raises:
         ApiError: 400 for a value of the wrong type.
     """
     options = {name: default for name, (_, default) in DEFAULTS.items()}
-    for source in (model, asked or {}):
-        for name, value in source.items():
-            if name not in DEFAULTS:
-                if name not in IGNORED:
-                    # A name from outside is shown only where it looks like one.
-                    shown = name if _NAME.fullmatch(name) else "one with an odd name"
-                    _log.warning("an option is not known: %s", shown)
-            elif value is not None:
-                options[name] = _typed(name, value)
+    for name, value in (asked or {}).items():
+        if name not in DEFAULTS:
+            if name not in IGNORED:
+                # A name from outside is shown only where it looks like one.
+                shown = name if _NAME.fullmatch(name) else "one with an odd name"
+                _log.warning("an option is not known: %s", shown)
+        elif value is not None:
+            options[name] = _typed(name, value)
     return options
 
 

@@ -1,7 +1,8 @@
 """How messages become a prompt: the part of Ollama's template language that models here need.
 
 Known are ``{{ .System }}``, ``{{ .Prompt }}``, ``{{ .Response }}`` and ``{{ .Suffix }}``,
-``{{ if .X }} ... {{ else }} ... {{ end }}``, and dashes that trim white space: ``{{- .Prompt -}}``.
+``{{ if .X }} ... {{ else }} ... {{ end }}``, strings such as ``{{ "{{" }}``, and dashes that trim
+white space: ``{{- .Prompt -}}``.
 """
 
 import re
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 _FIELD = re.compile(r"\.(System|Prompt|Response|Suffix)")
+_STRING = re.compile(r'"([^"\\]*)"')
 
 
 @dataclass
@@ -109,6 +111,8 @@ def _take(action: str, stack: list[tuple[list[_Node], "_If | None"]]) -> None:
     nodes, opened = stack[-1]
     if found := _FIELD.fullmatch(action):
         nodes.append(_Field(found[1]))
+    elif found := _STRING.fullmatch(action):
+        nodes.append(found[1])
     elif action.startswith("if ") and (found := _FIELD.fullmatch(action[3:].strip())):
         branch = _If(found[1])
         nodes.append(branch)

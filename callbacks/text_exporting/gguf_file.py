@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.templates import as_ollama
 from lightning_modules.nets.gpt import GPT, to_gpt2
 from lightning_modules.nets.rewrite import as_gpt2
 
@@ -143,9 +144,7 @@ def modelfile(file: str, context: int, template: str | None = None, adapter: str
     """
     if template is not None and '"""' in template:
         raise ValueError("a Modelfile ends its template at three quotes; take another template")
-    # Two braces open an expression of Go's templates.
-    parts = [] if template is None else template.replace("{{", '{{ "{{" }}').split("{question}")
-    shown = '"{{ .Prompt }}"' if not parts else f'"""{"{{ .Prompt }}".join(parts)}"""'
+    shown = '"{{ .Prompt }}"' if template is None else f'"""{as_ollama(template)}"""'
     return (
         f"FROM ./{file}\n" + (f"ADAPTER ./{adapter}\n" if adapter else "") + f"TEMPLATE {shown}\n"
         "PARAMETER temperature 0.8\n"

@@ -131,12 +131,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     export_tiny(root / "tiny")
     for name in ("talk", "broken"):
         shutil.copytree(root / "tiny", root / name)
-    describe(
-        root / "talk",
-        template="{{ if .System }}{{ .System }}\n{{ end }}a: {{ .Prompt }}\nd: {{ .Response }}\n",
-        system="the cats.",
-        options={"num_predict": 12, "stop": ["\n"], "seed": 5},
-    )
+    describe(root / "talk", prompt_template="a: {question}\nd:")
     weights = next((root / "broken").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-100])
     export_tiny(root / "json", f'{CHARACTERS}{{}}[]"012')

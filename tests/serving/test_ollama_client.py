@@ -38,9 +38,8 @@ def test_models_are_listed_and_shown(client: ollama.Client) -> None:
     assert shown.modelinfo["minigpt.context_length"] == 96
     assert shown.capabilities == ["completion"]
     talk = client.show("talk")
-    assert talk.template.startswith("{{ if .System }}")
-    assert "num_predict" in talk.parameters
-    assert 'SYSTEM """the cats."""' in talk.modelfile
+    assert talk.template == "a: {{ .Prompt }}\nd:"
+    assert talk.modelfile == f'FROM talk:latest\nTEMPLATE """{talk.template}"""\n'
     assert client.show("digits").capabilities == ["vision-classification"]
 
 
@@ -77,27 +76,21 @@ def test_a_conversation_has_its_history(client: ollama.Client) -> None:
     assert chunks[-1].eval_count == 10
 
 
-def test_template_system_and_options_come_from_the_manifest(client: ollama.Client) -> None:
-    spoken = client.chat("talk", [{"role": "user", "content": "the cat"}])
-    plain = "the cats.\na: the cat\nd: "
-    options = {"num_predict": 12, "stop": ["\n"], "seed": 5}
-    assert spoken.message.content == client.generate("tiny", plain, options=options).response
-    other = client.generate("talk", "the cat", system="dogs", options={"temperature": 0})
-    expected = client.generate(
-        "tiny", "dogs\na: the cat\nd: ", options=options | {"temperature": 0}
+def test_a_model_is_asked_as_it_was_trained(client: ollama.Client) -> None:
+    def plain(prompt: str) -> str:
+        return client.generate("tiny", prompt, options=OPTIONS).response
+
+    spoken = client.chat("talk", [{"role": "user", "content": "the cat"}], options=OPTIONS)
+    assert spoken.message.content == plain("a: the cat\nd:")
+    assert client.generate("talk", "the cat", options=OPTIONS).response == plain("a: the cat\nd:")
+    assert client.generate("talk", "the cat", raw=True, options=OPTIONS).response == plain(
+        "the cat"
     )
-    assert other.response == expected.response
-    given = client.generate("talk", "the cat", template="{{ .Prompt }}", options=OPTIONS)
-    assert (
-        given.response
-        == client.generate("tiny", "the cat", options=OPTIONS | {"stop": ["\n"]}).response
-    )
-    two = client.chat("talk", TURNS, options={"temperature": 0})
-    history = "the cats.\na: the cat\nd:  sat.\na:  the dog\nd: "
-    assert (
-        two.message.content
-        == client.generate("tiny", history, options=options | {"temperature": 0}).response
-    )
+    two = client.chat("talk", TURNS, options=OPTIONS)
+    assert two.message.content == plain("a: the cat\nd: sat.a:  the dog\nd:")
+    template = "{{ if .System }}{{ .System }} {{ end }}{{ .Prompt }}"
+    given = client.generate("talk", "cat", system="the", template=template, options=OPTIONS)
+    assert given.response == plain("the cat")
 
 
 def test_a_long_conversation_loses_its_oldest_turns(client: ollama.Client) -> None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from inference.templates import as_ollama
 from serving.artifact import _human
 from serving.durations import seconds
 from serving.errors import ApiError
@@ -60,22 +61,25 @@ def test_templates() -> None:
     # An answer that was begun is gone on with.
     assert Template(ROUND).conversation(turns[1:3]) == "(none) Q:a A:b"
     assert Template("x  {{- .Prompt -}}  y").conversation([("user", "a")]) == "xay"
+    # A prompt that was trained with braces of its own.
+    braces = Template(as_ollama("{{x}} {question} {{"))
+    assert braces.conversation([("user", "a")]) == "{{x}} a {{"
     for wrong in ("{{ if .System }}", "{{ end }}", "{{ .Tools }}", "{{ range .Messages }}", "{{}}"):
         with pytest.raises(ValueError, match="the template has"):
             Template(wrong)
 
 
-def test_options_are_read_in_order_and_by_is_none() -> None:
-    options = read_options({"temperature": 0, "top_k": None, "seed": 4.0}, {"top_k": 7, "seed": 1})
-    assert (options["temperature"], options["top_k"], options["seed"]) == (0, 7, 4)
+def test_options_are_read_by_is_none() -> None:
+    options = read_options({"temperature": 0, "top_k": None, "seed": 4.0})
+    assert (options["temperature"], options["top_k"], options["seed"]) == (0, 40, 4)
     asked = sampling(options, context=50, most=300)
-    assert (asked.temperature, asked.top_k, asked.top_p, asked.seed) == (0, 7, 0.9, 4)
+    assert (asked.temperature, asked.top_k, asked.top_p, asked.seed) == (0, 40, 0.9, 4)
     assert (asked.max_new_tokens, asked.window, asked.keep) == (300, 50, 4)
-    defaults = sampling(read_options(None, {}), context=1024, most=10**6)
+    defaults = sampling(read_options(None), context=1024, most=10**6)
     assert (defaults.temperature, defaults.top_k, defaults.top_p) == (0.8, 40, 0.9)
     assert (defaults.repetition_penalty, defaults.penalty_window) == (1.0, 64)
     assert (defaults.seed, defaults.max_new_tokens) == (None, 10_240)
-    fill = sampling(read_options({"num_predict": -2, "num_ctx": 99}, {}), context=64, most=10**6)
+    fill = sampling(read_options({"num_predict": -2, "num_ctx": 99}), context=64, most=10**6)
     assert (fill.max_new_tokens, fill.window) == (64, 64)
 
 
