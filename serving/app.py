@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -34,7 +33,6 @@ from serving.settings import Settings
 from serving.state import REFS, State
 from serving.wire import Wire
 
-_log = logging.getLogger(__name__)
 _SCHEMAS = (ollama_schemas, openai_schemas)
 _ROUTES = (
     model_routes,
