@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from callbacks.text_exporting import export_text, read_text_source
+from inference.generate import TextGenerator
 from scripts.course import gpt2
 from scripts.course.catalogue import find, read
 from scripts.course.runner import run_lesson
@@ -57,15 +57,12 @@ def test_the_offline_way_from_nothing_to_llama_cpp(gpu_learning, workplace: Path
     text = json.loads(out)["text"]
     best = next((workplace / "logs" / "24-lora" / "adapters").rglob("best.ckpt"))
     torch.set_num_threads(1)
-    from inference.generate import TextGenerator
-
     generator = TextGenerator.load(folder, device="cpu")
     expected = unmerged_tokens(best, PROMPT, 24)
     (ours,) = generator.generate([QUESTION], GREEDY)
     assert [*ours.tokens, generator.tokenizer.end][: len(expected)] == expected
     assert text == ours.text
     files = json.loads((folder / "manifest.json").read_text())["files"]
-    export_text(read_text_source(best), workplace / "models" / "q8", ["gguf-q8"])
     base, adapter = (folder / files[kind]["file"] for kind in ("gguf-base", "gguf-adapter"))
     assert llama(folder / files["gguf"]["file"], PROMPT, 24, 128) == ours.text
     assert llama(base, PROMPT, 24, 128, adapter) == ours.text
