@@ -41,11 +41,12 @@ def talk(run: Run) -> dict[str, Any]:
             prompts.append(parts[-1].prompt_eval_count or 0)
             print(f"{question} ->{answer}")
     generator = TextGenerator.load(MODEL, device="cpu")
-    alone = generator.generate(["the"], SamplingOptions(100, temperature=0))[0].text
+    # Until the context of 32 is full; from there on Ollama's num_keep holds the first tokens.
+    alone = generator.generate(["the"], SamplingOptions(28, temperature=0))[0].text
     return {
         "the model is listed": "mini_gpt:latest" in names,
         "pieces of an answer": sum(map(bool, pieces)),
-        "the same text without a server": "".join(pieces) == alone,
+        "the same text without a server": "".join(pieces).startswith(alone),
         "tokens that turn 2 reads more": prompts[1] - prompts[0],
         "without a server, says how to start one": _says_how(url),
     }
