@@ -11,7 +11,13 @@ def fill(template: str, question: str) -> str:
 
 
 def as_ollama(template: str | None) -> str:
-    """The same in Ollama's template language; None stands for a model that goes on with a text."""
+    """The same in Ollama's template language, a system message before it.
+
+    Args:
+        template: None for a model that goes on with a text.
+    """
+    if template is None:
+        return "{{ .System }}{{ .Prompt }}"
     # Two braces open an expression there.
-    parts = [] if template is None else template.replace("{{", '{{ "{{" }}').split(QUESTION)
-    return "{{ .Prompt }}".join(parts) if parts else "{{ .Prompt }}"
+    parts = template.replace("{{", '{{ "{{" }}').split(QUESTION)
+    return "{{ if .System }}{{ .System }}\n{{ end }}" + "{{ .Prompt }}".join(parts)

@@ -58,7 +58,7 @@ async def completions(request: Request) -> Response:
         prompt = prompt[0]
     if not isinstance(prompt, str):
         raise ApiError(400, "prompt must be a string")
-    text = filled_in(None, artifact, artifact.system, prompt)
+    text = filled_in(None, artifact, "", prompt)
     options = _options(asked, artifact, asked.max_tokens)
     wanted = Asked(artifact, None, as_given(text), len(text), options)
 
@@ -77,8 +77,6 @@ async def chat_completions(request: Request) -> Response:
     turns = [((one.role or "").lower(), _content(one)) for one in asked.messages or []]
     if not turns:
         raise ApiError(400, "[] is too short - 'messages'")
-    if artifact.system and turns[0][0] != "system":
-        turns = [("system", artifact.system), *turns]
     most = asked.max_completion_tokens
     options = _options(asked, artifact, asked.max_tokens if most is None else most)
     length = sum(len(content) for _, content in turns)

@@ -34,6 +34,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     threads = torch.get_num_threads()
     yield tmp_path
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)  # a fit sets it for the whole process
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ def modelfile(file: str, context: int, template: str | None = None, adapter: str
     """
     if template is not None and '"""' in template:
         raise ValueError("a Modelfile ends its template at three quotes; take another template")
-    shown = '"{{ .Prompt }}"' if template is None else f'"""{as_ollama(template)}"""'
+    shown = f'"""{as_ollama(template)}"""'
     return (
         f"FROM ./{file}\n" + (f"ADAPTER ./{adapter}\n" if adapter else "") + f"TEMPLATE {shown}\n"
         "PARAMETER temperature 0.8\n"

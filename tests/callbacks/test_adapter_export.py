@@ -134,7 +134,7 @@ def test_llama_cpp_gives_the_same_answer(artifact: Path, checkpoint: Path, kind:
 
 def test_ollama_is_told_the_template_and_the_adapters(artifact: Path) -> None:
     text = (artifact / "Modelfile").read_text()
-    assert 'TEMPLATE """Question: {{ .Prompt }}\nAnswer:"""\n' in text
+    assert '{{ end }}Question: {{ .Prompt }}\nAnswer:"""\n' in text
     assert "ADAPTER" not in text
     text = (artifact / "Modelfile.adapter").read_text()
     base, adapter = (line.split(" ./")[1] for line in text.splitlines()[:2])
@@ -147,7 +147,7 @@ def test_ollama_is_told_the_template_and_the_adapters(artifact: Path) -> None:
 
 def test_a_template_with_what_modelfiles_mean_otherwise() -> None:
     text = modelfile("a.gguf", 64, "{{x}} {question}\n>")
-    assert 'TEMPLATE """{{ "{{" }}x}} {{ .Prompt }}\n>"""' in text
+    assert '{{ end }}{{ "{{" }}x}} {{ .Prompt }}\n>"""' in text
     with pytest.raises(ValueError, match="ends its template at three quotes"):
         modelfile("a.gguf", 64, '"""{question}')
 

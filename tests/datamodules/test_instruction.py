@@ -77,7 +77,7 @@ def test_the_numbers_of_tokens_are_told(gpt2_base: Path, caplog) -> None:
 
 def test_too_long_examples(gpt2_base: Path, caplog) -> None:
     caplog.set_level("INFO")
-    with pytest.raises(ValueError, match=r"of 70 examples are longer than 80 tokens \(the longest"):
+    with pytest.raises(ValueError, match=r"of 140 examples are longer than 80 tokens \(the "):
         data_of(gpt2_base, context=80)
     skipped = data_of(gpt2_base, context=80, too_long="skip")
     assert "examples are longer than 80 tokens: 0 cut, " in caplog.text
@@ -182,8 +182,8 @@ def test_wrong_arguments(arguments: dict, message: str) -> None:
 
 
 def test_nothing_is_left_to_train_on(gpt2_base: Path) -> None:
-    with pytest.raises(ValueError, match="val_size=70 leaves none of the 70 examples"):
-        data_of(gpt2_base, val_size=70)
+    with pytest.raises(ValueError, match="val_size=140 leaves none of the 140 examples"):
+        data_of(gpt2_base, val_size=140)
     with pytest.raises(ValueError, match="the tokenizer must be named"):
         InstructionDataModule().setup("fit")
 

@@ -33,7 +33,7 @@ ASK = ("chat", "--model", "mini_gpt", "--temperature", "0", "--num-predict", "20
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = models_folder(tmp_path_factory.mktemp("chat"))
     shutil.copytree(models / "mini_gpt", models / "talk")
-    describe(models / "talk", template="{{ .System }}{{ .Prompt }}")
+    describe(models / "talk")  # written last
     return models
 
 

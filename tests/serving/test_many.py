@@ -155,7 +155,7 @@ def test_models_that_change_on_the_disk(models: Path, tmp_path: Path) -> None:
         running.close()
         assert _text(client.post("/api/generate", json=_asked(3) | {"model": "other"})) == text
         # Exported again: the new one answers, without a restart.
-        describe(root / "other", template="a {{ .Prompt }}")
+        describe(root / "other", prompt_template="a {question} a")
         assert _text(client.post("/api/generate", json=_asked(3) | {"model": "other"})) != text
         (root / "other" / "manifest.json").write_text("damaged")
         answer = client.post("/api/generate", json=_asked(3) | {"model": "other"})

@@ -38,7 +38,7 @@ def test_models_are_listed_and_shown(client: ollama.Client) -> None:
     assert shown.modelinfo["minigpt.context_length"] == 96
     assert shown.capabilities == ["completion"]
     talk = client.show("talk")
-    assert talk.template == "a: {{ .Prompt }}\nd:"
+    assert talk.template == "{{ if .System }}{{ .System }}\n{{ end }}a: {{ .Prompt }}\nd:"
     assert talk.modelfile == f'FROM talk:latest\nTEMPLATE """{talk.template}"""\n'
     assert client.show("digits").capabilities == ["vision-classification"]
 
@@ -88,6 +88,11 @@ def test_a_model_is_asked_as_it_was_trained(client: ollama.Client) -> None:
     )
     two = client.chat("talk", TURNS, options=OPTIONS)
     assert two.message.content == plain("a: the cat\nd: sat.a:  the dog\nd:")
+    led = client.generate("talk", "the cat", system="dogs", options=OPTIONS)
+    assert led.response == plain("dogs\na: the cat\nd:")
+    assert client.generate("tiny", "cat", system="the ", options=OPTIONS).response == plain(
+        "the cat"
+    )
     template = "{{ if .System }}{{ .System }} {{ end }}{{ .Prompt }}"
     given = client.generate("talk", "cat", system="the", template=template, options=OPTIONS)
     assert given.response == plain("the cat")

@@ -29,7 +29,7 @@ def obvious_loss(folder: Path, examples: list[tuple[list[int], list[int]]]) -> t
 @pytest.mark.parametrize("pack", [False, True])
 @torch.no_grad()
 def test_the_loss_is_that_of_each_answer_alone(gpt2_base: Path, pack: bool) -> None:
-    data = InstructionDataModule(tokenizer=str(gpt2_base), context=160, val_size=66, pack=pack)
+    data = InstructionDataModule(tokenizer=str(gpt2_base), context=160, val_size=136, pack=pack)
     data.setup("fit")
     net = CausalLoss(load_base(str(gpt2_base), torch.float32)[0].train())
     batch = data._splits["train"]
