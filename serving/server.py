@@ -68,8 +68,12 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that takes connections.
 
     Raises:
-        ValueError: another program has the port, or the address is not this machine's.
+        ValueError: no port, another program has it, or the address is not this machine's.
     """
+    if not 0 <= port <= 65535:
+        raise ValueError(
+            f"there is no port {port}; choose one from 1 to 65535, or 0 for a free one"
+        )
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)

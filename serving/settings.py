@@ -80,8 +80,10 @@ def read_keys(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         mode = path.stat().st_mode
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the key file {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ValueError(f"the key file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the key file {path} is not UTF-8 (byte {error.start})") from error
     keys = tuple(line.strip() for line in lines if line.strip() and line[0] != "#")
     if not keys:
         raise ValueError(f"{path} holds no key; write one a line, 16 characters or more")

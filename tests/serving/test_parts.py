@@ -9,6 +9,7 @@ from serving.artifact import _human
 from serving.durations import seconds
 from serving.errors import ApiError
 from serving.options import read_options, sampling
+from serving.server import listen
 from serving.template import Template
 from serving.wire import timestamp
 
@@ -87,3 +88,11 @@ def test_small_things() -> None:
     assert timestamp(1_700_000_000_000_000_001) == "2023-11-14T22:13:20.000000001Z"
     sizes = {_human(n) for n in (7, 25_103, 124_439_808, 2_000_000, 7_000_000_000, 1_540_000_000)}
     assert sizes == {"7", "25K", "124.44M", "2M", "7B", "1.5B"}
+
+
+def test_a_port_that_cannot_be_had() -> None:
+    for port in (-1, 65536):
+        with pytest.raises(ValueError, match=f"there is no port {port}; choose one"):
+            listen("127.0.0.1", port)
+    with listen("127.0.0.1", 0) as taken, pytest.raises(ValueError, match="cannot listen on"):
+        listen("127.0.0.1", taken.getsockname()[1])
