@@ -83,7 +83,7 @@ class TextGenerator:
 
         Raises:
             ValueError: the folder is no language model, a file is missing, damaged or belongs to
-                another model.
+                another model, or an ``onnx`` file was to run on a GPU or be compiled.
         """
         from inference.text_artifact import TextArtifact, read_text_artifact
         from inference.transformers_folder import is_transformers_folder, read_transformers_folder
@@ -96,6 +96,11 @@ class TextGenerator:
         else:
             artifact = read_text_artifact(Path(folder), format)
         if artifact.format == "onnx":
+            if kwargs.get("device", "auto") == "cuda" or kwargs.get("compile"):
+                raise ValueError(
+                    f"the onnx file of {folder} runs on the CPU as it is; take another format "
+                    "for a GPU or for compiling"
+                )
             return cls._around(artifact, kwargs.get("cache", True))
         return cls(
             artifact.config,

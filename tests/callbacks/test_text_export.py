@@ -67,6 +67,9 @@ def test_every_file_of_an_artifact_gives_the_nets_text(tmp_path: Path) -> None:
     for kind in ("safetensors", "onnx", "gguf"):
         generator = TextGenerator.load(tmp_path / "small", kind, device="cpu")
         assert "".join(generator.stream(PROMPT, GREEDY)) == expected, kind
+    for wish in ({"device": "cuda"}, {"compile": True}):
+        with pytest.raises(ValueError, match="runs on the CPU as it is; take another format"):
+            TextGenerator.load(tmp_path / "small", "onnx", **wish)
     files = manifest["files"]
     assert files["gguf"]["bytes"] >= 1.3 * files["gguf-q8"]["bytes"]
     assert files["safetensors"]["bytes"] >= 3 * files["int8"]["bytes"]
