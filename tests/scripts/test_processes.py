@@ -1,0 +1,118 @@
+"""Runs in processes of their own: killed ones that go on, and several that share the work."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from datamodules import DigitsDataModule
+from tests.conftest import ROOT
+from tests.scripts.spies import fingerprint
+from tests.scripts.test_train import DIGITS, weights
+
+
+def in_process_of_its_own(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.cli", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_killed_and_resumed_is_bit_identical(workplace: Path) -> None:
+    """Killed in the middle of the second epoch, ten steps after the last checkpoint."""
+    often = workplace / "often.yaml"
+    keep = {"class_path": "callbacks.BestAndLast", "init_args": {"every_n_steps": 25}}
+    others = [{"class_path": "callbacks.RNGState"}, {"class_path": "callbacks.FiniteLoss"}]
+    often.write_text(yaml.safe_dump({"trainer": {"callbacks": [keep, *others]}}))
+    kill = {"class_path": "tests.scripts.spies.KillAt", "init_args": {"step": 60}}
+    (workplace / "kill.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [kill]}}))
+    long = (*DIGITS, "-c", "often.yaml", "--trainer.max_epochs=3")
+
+    killed = in_process_of_its_own(*long, "-c", "kill.yaml")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run = workplace / "logs" / "digits_cnn" / "version_0" / "checkpoints"
+    assert torch.load(run / "last.ckpt", weights_only=True)["global_step"] == 50
+    resumed = in_process_of_its_own(*long, "--ckpt_path=last")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "warn" not in resumed.stderr.lower()
+
+    whole = in_process_of_its_own(*long, "--trainer.logger.init_args.name=whole")
+    assert whole.returncode == 0, whole.stderr
+    expected = weights(workplace / "logs" / "whole" / "version_0" / "checkpoints" / "last.ckpt")
+    got = weights(run / "last.ckpt")
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+    best = weights(run / "best.ckpt")
+    expected = weights(workplace / "logs" / "whole" / "version_0" / "checkpoints" / "best.ckpt")
+    assert all(torch.equal(best[name], expected[name]) for name in expected)
+
+
+@pytest.mark.slow
+def test_two_processes_of_many_steps_are_one_of_twice_the_batch(
+    workplace: Path, gpu_learning
+) -> None:
+    def options(folder: Path) -> tuple[str, ...]:
+        folder.mkdir()
+        spy = {"class_path": "tests.scripts.spies.ListImages", "init_args": {"folder": str(folder)}}
+        (folder / "spy.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))
+        still = [f"--data.init_args.{name}=0" for name in ("rotate", "shift", "zoom")]
+        # 1,257 images are 19 batches of 2 x 32 and 41 more, which two cannot share evenly.
+        limits = ("--trainer.max_epochs=3", "--trainer.limit_train_batches=19")
+        return (*DIGITS, "-c", str(folder / "spy.yaml"), *still, *limits)
+
+    two, one = workplace / "two", workplace / "one"
+    spread = ("--trainer.devices=2", "--trainer.strategy=cuda_graph_ddp_auto")
+    fit = in_process_of_its_own(*options(two), *spread, "--trainer.accelerator=cpu")
+    assert fit.returncode == 0, fit.stderr
+    alone = ("--trainer.strategy=cuda_graph_auto", "--data.init_args.batch_size=64")
+    code, _, err = gpu_learning(*options(one), *alone, "--trainer.accelerator=cpu")
+    assert code == 0, err
+
+    shares = [torch.load(two / f"train-{rank}.pt").reshape(3, -1) for rank in (0, 1)]
+    expected = torch.load(one / "train-0.pt").reshape(3, -1)
+    for epoch in range(3):
+        seen = torch.cat([share[epoch] for share in shares])
+        assert len(seen.unique()) == len(seen) == 19 * 64
+        assert torch.equal(seen.sort().values, expected[epoch].sort().values)
+    first, second = (torch.load(two / f"weights-{rank}.pt") for rank in (0, 1))
+    whole = torch.load(one / "weights-0.pt")
+    for name, value in whole.items():
+        assert torch.equal(first[name], second[name]), name
+        assert (first[name] - value).abs().max() < 1e-4, name
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_images(workplace: Path, gpu_learning) -> None:
+    spy = {"class_path": "tests.scripts.spies.ListImages", "init_args": {"folder": str(workplace)}}
+    (workplace / "spy.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))
+    two = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu")
+    still = [f"--data.init_args.{name}=0" for name in ("rotate", "shift", "zoom")]
+    fit = in_process_of_its_own(*DIGITS, "-c", "spy.yaml", *two, *still, "--trainer.max_epochs=1")
+    assert fit.returncode == 0, fit.stderr
+    test = in_process_of_its_own(
+        "test", *DIGITS[1:], "-c", "spy.yaml", *two, "--data.init_args.eval_batch_size=97"
+    )
+    assert test.returncode == 0, test.stderr
+
+    data = DigitsDataModule()
+    data.setup("fit")
+    data.setup("test")
+    for stage in ("train", "test"):
+        shares = [torch.load(workplace / f"{stage}-{rank}.pt") for rank in (0, 1)]
+        expected = fingerprint(data._splits[stage][0])
+        assert torch.equal(torch.cat(shares).sort().values, expected.sort().values)
+        assert abs(len(shares[0]) - len(shares[1])) <= 1
+    code, out, _ = gpu_learning("test", *DIGITS[1:])
+    assert code == 0
+
+    def accuracy(text: str) -> str:
+        return next(line for line in text.splitlines() if "test/acc " in line).split()[-2]
+
+    assert accuracy(out) == accuracy(test.stdout)
