@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inference.compiled import product
+
 
 class CachedGPT:
     """Computes logits for new tokens only; keys and values of earlier ones are in the cache.
@@ -52,11 +54,18 @@ class CachedGPT:
         self._cache = self._new_cache()
         self._places = torch.arange(self.context, device=self.device)
 
-    def _new_cache(self) -> list[Tensor]:
-        shape = (2, self.slots, self.context, self.heads, self.width // self.heads)
-        return [
-            torch.zeros(shape, device=self.device, dtype=self.dtype) for _ in range(self.layers)
-        ]
+    def _new_cache(self) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of each layer: tensors of their own.
+
+        torch.compile writes in place into a tensor that it is given; of a view, it would make a
+        copy of the whole cache in every step.
+        """
+        shape = (self.slots, self.context, self.heads, self.width // self.heads)
+
+        def empty() -> Tensor:
+            return torch.zeros(shape, device=self.device, dtype=self.dtype)
+
+        return [(empty(), empty()) for _ in range(self.layers)]
 
     def twin(self) -> "CachedGPT":
         """The same weights, with one slot of its own."""
@@ -66,7 +75,7 @@ class CachedGPT:
         return other
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
-        return F.linear(x, self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias"))
+        return _product(x, self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias"))
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         weight, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
@@ -125,7 +134,7 @@ class CachedGPT:
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (..., vocab_size), float32, of vectors (..., C)."""
         if self.tied:
-            return F.linear(hidden, self.weights["token.weight"]).float()
+            return _product(hidden, self.weights["token.weight"], None).float()
         return self._linear(hidden, "head").float()
 
     @torch.inference_mode()
@@ -135,6 +144,10 @@ class CachedGPT:
         positions = self._places[None, : len(ids)]
         rows = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         return self.logits(self.hidden(tokens, positions, rows, len(ids)))[0].cpu()
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return (product if torch.compiler.is_compiling() else F.linear)(x, weight, bias)
 
 
 def _check(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:

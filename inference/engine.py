@@ -1,6 +1,6 @@
 """Decodes several texts at once, one token of each a step; on a GPU as a CUDA graph."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ class DecodeEngine:
         model: the net with its cache.
         cache: with false the whole text is computed anew for every token, as a loop without a
             cache does; for comparison, with one slot.
-        compile: compile the step with torch.compile before it is captured; takes half a minute.
+        compile: compile the step with torch.compile before it is captured; takes about a minute.
 
     Raises:
         ValueError: several slots without a cache.
@@ -52,9 +52,11 @@ class DecodeEngine:
         self._active: set[int] = set()
         self._graphs: dict[tuple[int, int, bool], torch.cuda.CUDAGraph] = {}
         self._pool: Any = None
-        self._body: Callable[[int, int, bool], None] = self._decode
+        self._run_hidden, self._run_choose = model.hidden, self._choose
         if compile:
-            self._body = torch.compile(self._decode, dynamic=False)
+            # Apart: one is compiled for a first length and then for all, the other for each mode.
+            self._run_hidden = torch.compile(model.hidden)
+            self._run_choose = torch.compile(self._choose, dynamic=False)
 
     def start(self, texts: Mapping[int, tuple[Sequence[int], SamplingOptions]]) -> None:
         """Gives slots new texts: tokens, 1 to ``context`` of them, and what is asked, by slot."""
@@ -124,7 +126,7 @@ class DecodeEngine:
         elif self.device.type == "cuda":
             self._replay(min(_bucket(longest), self.model.context), mode, adjusted)
         else:
-            self._body(longest, mode, adjusted)
+            self._decode(longest, mode, adjusted)
         for slot in self._active:
             self._next[slot] += 1
         return Step(self._ids)
@@ -160,8 +162,8 @@ class DecodeEngine:
 
     def _decode(self, length: int, mode: int, adjusted: bool) -> None:
         """One step over the static tensors: reads ``_ids`` at ``_positions``, replaces both."""
-        hidden = self.model.hidden(self._ids, self._positions, self._rows, length)
-        self._choose(hidden[:, -1], mode, adjusted)
+        hidden = self._run_hidden(self._ids, self._positions, self._rows, length)
+        self._run_choose(hidden[:, -1], mode, adjusted)
 
     def _choose(self, hidden: Tensor, mode: int, adjusted: bool) -> None:
         logits = self.model.logits(hidden)  # (B, V)
@@ -199,11 +201,11 @@ class DecodeEngine:
         # Warm-up allocates what libraries need; its tokens are undone, the cache is written anew.
         with torch.cuda.stream(stream):
             for _ in range(3):
-                self._body(length, mode, adjusted)
+                self._decode(length, mode, adjusted)
         torch.cuda.current_stream(self.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            self._body(length, mode, adjusted)
+            self._decode(length, mode, adjusted)
         self._pool = self._pool or graph.pool()
         for tensor, old in zip(state, before, strict=True):
             tensor.copy_(old)

@@ -19,6 +19,7 @@ BEST = {
     "cpu": ("onnx", "onnx-int8", "torchscript", "pt2", "executorch", "executorch-int8", "int8"),
     "cuda": ("pt2", "pt2-fp16", "torchscript"),
 }
+COMPILED = ("pt2", "pt2-fp16")
 RUNTIMES = (*BEST["cpu"], "pt2-fp16", "aoti", "aoti-fp16")
 
 
@@ -48,7 +49,11 @@ class Model:
 
 
 def load(
-    folder: str | Path, runtime: str | None = None, device: str = "cpu", threads: int | None = None
+    folder: str | Path,
+    runtime: str | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    compile: bool = False,
 ) -> Model | TextGenerator:
     """A model of ``models/``: a :class:`~inference.Classifier` where it was exported as one.
 
@@ -61,9 +66,12 @@ def load(
             hold native code and are only taken when named.
         device: ``cpu`` or ``cuda``. On ``cuda`` batches of one are replayed as a CUDA graph.
         threads: threads inside an operation; None for the library's default.
+        compile: put a ``pt2`` or ``pt2-fp16`` file through torch.compile: seconds at the first
+            call of a batch size, for a faster net on a GPU.
 
     Raises:
-        ValueError: no such model, a damaged file, or nothing installed that can run it.
+        ValueError: no such model, a damaged file, nothing installed that can run it, or a file
+            that cannot be compiled.
     """
     manifest = read_manifest(folder)
     if device not in BEST:
@@ -71,7 +79,7 @@ def load(
     if manifest.task == "text-generation":
         from inference.generate import TextGenerator
 
-        return TextGenerator.load(folder, runtime, device=device)
+        return TextGenerator.load(folder, runtime, device=device, compile=compile)
     if manifest.task == "image-classification":
         from inference.classifier import Classifier as kind
     elif manifest.task == "tensor":
@@ -82,19 +90,20 @@ def load(
         if runtime not in manifest.files or runtime not in RUNTIMES:
             there = ", ".join(name for name in manifest.files if name in RUNTIMES)
             raise ValueError(f"{folder} has no {runtime} to run; it has {there or 'none'}")
-        return kind(manifest, _open(manifest, manifest.files[runtime], device, threads))
+        return kind(manifest, _open(manifest, manifest.files[runtime], device, threads, compile))
     reasons = []
-    for name in BEST[device]:
+    candidates = COMPILED if compile else BEST[device]
+    for name in candidates:
         file = manifest.files.get(name)
         if file is None:
             continue
         if reason := _missing(name):
             reasons.append(reason)
             continue
-        return kind(manifest, _open(manifest, file, device, threads))
+        return kind(manifest, _open(manifest, file, device, threads, compile))
     raise ValueError(
         f"nothing in {folder} can run on {device} here: "
-        + ("; ".join(reasons) or f"none of {', '.join(BEST[device])} was exported")
+        + ("; ".join(reasons) or f"none of {', '.join(candidates)} was exported")
     )
 
 
@@ -106,7 +115,14 @@ def _missing(name: str) -> str | None:
     return None if find_spec(package) else f"{name} needs {package}, which is not installed"
 
 
-def _open(manifest: Manifest, file: ArtifactFile, device: str, threads: int | None) -> Runtime:
+def _open(
+    manifest: Manifest, file: ArtifactFile, device: str, threads: int | None, compile: bool
+) -> Runtime:
+    if compile and file.format not in COMPILED:
+        raise ValueError(
+            f"torch.compile takes {' and '.join(COMPILED)} files, not {file.format}; name one of "
+            "those, or leave compile out"
+        )
     if file.format in ("onnx", "onnx-int8"):
         return OnnxRuntime(file, device, threads)
     if file.format in ("executorch", "executorch-int8"):
@@ -115,7 +131,7 @@ def _open(manifest: Manifest, file: ArtifactFile, device: str, threads: int | No
         return ExecutorchRuntime(file, device, threads)
     from inference.torch_runtime import TorchRuntime
 
-    opened = TorchRuntime(file, device, threads)
+    opened = TorchRuntime(file, device, threads, compile)
     if device == "cpu":
         return opened
     from inference.cuda_graphs import CudaGraphs

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.compiled import compiled
 from inference.manifest import ArtifactFile
 from inference.runtime import Runtime
 
@@ -21,12 +22,15 @@ class TorchRuntime(Runtime):
         file: the file.
         device: ``cpu`` or ``cuda``.
         threads: torch's threads inside an operation, for the whole process; None leaves them.
+        compile: put a ``pt2`` or ``pt2-fp16`` file through torch.compile (:func:`compiled`).
 
     Raises:
         ValueError: the file is not for this device, or this torch cannot load it.
     """
 
-    def __init__(self, file: ArtifactFile, device: str, threads: int | None) -> None:
+    def __init__(
+        self, file: ArtifactFile, device: str, threads: int | None, compile: bool = False
+    ) -> None:
         if file.device not in ("any", device):
             raise ValueError(
                 f"the {file.format} file was exported for {file.device}, not for {device}; export "
@@ -48,6 +52,8 @@ class TorchRuntime(Runtime):
                 f"torch {torch.__version__} cannot load {file.path} on {device}: "
                 f"{str(error).strip().splitlines()[0]}; export the model again here"
             ) from error
+        if compile:
+            self.module = compiled(self.module)
 
     def to_native(self, inputs: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)).to(self.device)

@@ -55,7 +55,9 @@ def main(argv: Sequence[str]) -> int:
     source = _source(manifest, arguments.checkpoint, arguments.root)
     with one_core(arguments.threads, arguments.device):
         arms = eager_arms(source.net, arguments.device, arguments.compile)
-        files, left_out = file_arms(manifest, arguments.device, arguments.threads)
+        files, left_out = file_arms(
+            manifest, arguments.device, arguments.threads, arguments.compile
+        )
         arms |= files
         right = accuracies(arms, source)
         results = measure(
@@ -91,7 +93,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--threads", type=int, default=1, help="one thread is kept on one core")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--compile", action="store_true", help="measure torch.compile, too")
+    parser.add_argument("--compile", action="store_true", help="also through torch.compile")
     parser.add_argument("--checkpoint", type=Path, help="the one that was exported, if it moved")
     parser.add_argument("--root", help="folder of the test data, if not that of the training")
     parser.add_argument("--plot", type=Path, help="file of the plot; under logs/bench by default")

@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--streams", type=int, default=200, help="(%(default)s)")
     parser.add_argument("--slots", type=int, default=64, help="texts at once (%(default)s)")
+    parser.add_argument("--compile", action="store_true", help="the server compiles the step")
     parser.add_argument("--tokens", type=int, default=128, help="of each (%(default)s)")
     parser.add_argument("--alone", type=int, default=16, help="timed one by one (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
@@ -105,6 +106,7 @@ def _server(models: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, 
     code = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "serve", str(models), "--port", "0"]
     command += ["--device", arguments.device, "--slots", str(arguments.slots)]
+    command += ["--compile"] * arguments.compile
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:

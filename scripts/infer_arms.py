@@ -17,6 +17,7 @@ from callbacks.exporting import Source
 from callbacks.exporting.gate import answers_of, share_right
 from inference import load
 from inference.manifest import Manifest
+from inference.model import COMPILED
 
 _ROUND_SECONDS = 0.01
 # A round in which other programs had the core for more than this share is measured again.
@@ -76,8 +77,10 @@ def eager_arms(net: nn.Module, device: str, compiled: bool) -> dict[str, Arm]:
     return arms
 
 
-def file_arms(manifest: Manifest, device: str, threads: int) -> tuple[dict[str, Arm], list[str]]:
-    """Every file that runs on ``device``, and why the others do not."""
+def file_arms(
+    manifest: Manifest, device: str, threads: int, compile: bool
+) -> tuple[dict[str, Arm], list[str]]:
+    """Every file that runs on ``device``, compiled, too, if asked, and why the others do not."""
     arms, left_out = {}, []
     for name, file in manifest.files.items():
         if name == "safetensors":
@@ -85,11 +88,13 @@ def file_arms(manifest: Manifest, device: str, threads: int) -> tuple[dict[str, 
         if reason := _not_here(name, file.device, device):
             left_out.append(f"{name}: {reason}")
             continue
-        runtime = load(manifest.folder, name, device, threads).runtime
-        label = name if device == "cpu" else f"{name} (graph at batch 1)"
-        arms[label] = Arm(runtime.to_native, runtime.run, runtime.to_numpy, file.size)
-        if device == "cuda":
-            arms[f"{name}, host to host"] = Arm(_same, runtime, _same, file.size)
+        for compiled in (False, True) if compile and name in COMPILED else (False,):
+            runtime = load(manifest.folder, name, device, threads, compiled).runtime
+            label = f"{name} compiled" if compiled else name
+            graph = "" if device == "cpu" else " (graph at batch 1)"
+            arms[label + graph] = Arm(runtime.to_native, runtime.run, runtime.to_numpy, file.size)
+            if device == "cuda":
+                arms[f"{label}, host to host"] = Arm(_same, runtime, _same, file.size)
     return arms, left_out
 
 

@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> int:
         keys=read_keys(arguments.api_key_file) if arguments.api_key_file else (),
         device=arguments.device,
         slots=arguments.slots,
+        compile=arguments.compile,
         max_queue=arguments.max_queue,
         max_loaded=arguments.max_loaded,
         max_tokens=arguments.max_tokens,
@@ -70,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api-key-file", type=Path, help="keys, one a line, that clients bring")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--slots", type=int, default=64, help="texts at once (%(default)s)")
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile the step; a model takes a minute"
+    )
     parser.add_argument("--max-queue", type=int, default=512, help="that may wait (%(default)s)")
     parser.add_argument("--max-loaded", type=int, default=3, help="models in memory (%(default)s)")
     parser.add_argument("--max-tokens", type=int, default=8192, help="an answer (%(default)s)")

@@ -90,7 +90,9 @@ def load(artifact: Artifact, settings: Settings, feed: Feed) -> Loaded:
         from inference.batching import Batcher
         from inference.generate import TextGenerator
 
-        generator = TextGenerator.load(folder, slots=settings.slots, device=settings.device)
+        generator = TextGenerator.load(
+            folder, slots=settings.slots, device=settings.device, compile=settings.compile
+        )
         batcher = Batcher(generator, settings.max_queue, feed.wake)
         return Loaded(artifact, batcher, None)
     if task == "image-classification":

@@ -16,6 +16,7 @@ class Settings:
         keys: API keys, one of which every request must bring; none asks for none.
         device: ``auto``, ``cpu`` or ``cuda``.
         slots: texts of one model that are generated at once.
+        compile: compile the step of language models, a minute for each at its first request.
         max_queue: requests of one model that may wait for a slot.
         max_loaded: models in memory; an idle one makes room for another.
         keep_alive: how long a model stays after its last request, where a request does not say.
@@ -38,6 +39,7 @@ class Settings:
     keys: tuple[str, ...] = ()
     device: str = "auto"
     slots: int = 64
+    compile: bool = False
     max_queue: int = 512
     max_loaded: int = 3
     keep_alive: float = 300.0
