@@ -19,7 +19,6 @@ class MNISTCNN(ImageClassifier):
         lr: learning rate of Adam.
         label_smoothing: share of each training label spread over all classes.
         betas: decay of Adam's two averages; short memories suit a run of few steps.
-        batch_norm: normalise what the convolutions give; the number of parameters stays.
     """
 
     def __init__(
@@ -30,12 +29,11 @@ class MNISTCNN(ImageClassifier):
         lr: float = 1e-3,
         label_smoothing: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
-        batch_norm: bool = False,
     ) -> None:
         super().__init__(num_classes, lr, label_smoothing, betas)
         self.save_hyperparameters()
-        self.net = self._build(channels, hidden, num_classes, batch_norm=batch_norm)
+        self.net = self._build(channels, hidden, num_classes)
 
-    def _build(self, *sizes: Any, batch_norm: bool) -> nn.Module:
+    def _build(self, *sizes: Any) -> nn.Module:
         # Channels last: the layout in which convolutions and pooling are fastest, on CPU and GPU.
-        return CNN(*sizes, batch_norm=batch_norm).to(memory_format=torch.channels_last)
+        return CNN(*sizes).to(memory_format=torch.channels_last)

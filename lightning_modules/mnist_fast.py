@@ -15,9 +15,6 @@ class MNISTFast(MNISTCNN):
         channels: output channels of the two convolutions.
         hidden: width of the first linear layer.
         kwargs: the others of :class:`MNISTCNN`.
-
-    Raises:
-        ValueError: ``batch_norm``, which this net has no place for.
     """
 
     def __init__(
@@ -25,8 +22,6 @@ class MNISTFast(MNISTCNN):
     ) -> None:
         super().__init__(channels, hidden, **kwargs)
 
-    def _build(self, *sizes: Any, batch_norm: bool) -> nn.Module:
-        if batch_norm:
-            raise ValueError("MNISTFast has no batch_norm; leave it out, or take MNISTCNN")
+    def _build(self, *sizes: Any) -> nn.Module:
         # In the plain layout: on a GPU pooling 24 channels is slower with the channels last.
         return FastCNN(*sizes)

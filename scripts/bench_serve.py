@@ -107,7 +107,8 @@ def _server(models: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, 
     command = [sys.executable, "-c", code, "serve", str(models), "--port", "0"]
     command += ["--device", arguments.device, "--slots", str(arguments.slots)]
     command += ["--compile"] * arguments.compile
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None

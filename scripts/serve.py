@@ -14,7 +14,10 @@ def main(argv: Sequence[str]) -> int:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ValueError("serving needs the extra: make setup EXTRAS=dev,serve") from error
+        raise ValueError(
+            f"{error.name} is not installed; it comes with the extra serve: make setup "
+            "EXTRAS=dev,serve"
+        ) from error
     from serving.durations import seconds
     from serving.errors import ApiError
     from serving.server import Server, listen

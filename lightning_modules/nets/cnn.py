@@ -14,29 +14,22 @@ class CNN(nn.Module):
         channels: output channels of the two convolutions.
         hidden: width of the first linear layer.
         num_classes: number of logits. The defaults have 52,138 parameters.
-        batch_norm: normalise what the convolutions give, see :class:`ShiftedBatchNorm`.
     """
 
     def __init__(
-        self,
-        channels: Sequence[int] = (8, 16),
-        hidden: int = 64,
-        num_classes: int = 10,
-        batch_norm: bool = False,
+        self, channels: Sequence[int] = (8, 16), hidden: int = 64, num_classes: int = 10
     ) -> None:
         super().__init__()
         first, second = channels
-        self.conv1 = nn.Conv2d(1, first, kernel_size=3, padding=1, bias=not batch_norm)
-        self.conv2 = nn.Conv2d(first, second, kernel_size=3, padding=1, bias=not batch_norm)
-        self.norm1 = ShiftedBatchNorm(first) if batch_norm else nn.Identity()
-        self.norm2 = ShiftedBatchNorm(second) if batch_norm else nn.Identity()
+        self.conv1 = nn.Conv2d(1, first, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(first, second, kernel_size=3, padding=1)
         self.fc1 = nn.Linear(second * 7 * 7, hidden)
         self.fc2 = nn.Linear(hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes) of images (B, 1, 28, 28)."""
-        x = self._halve(self.norm1(self.conv1(x)))  # (B, 8, 14, 14)
-        x = self._halve(self.norm2(self.conv2(x)))  # (B, 16, 7, 7)
+        x = self._halve(self.conv1(x))  # (B, 8, 14, 14)
+        x = self._halve(self.conv2(x))  # (B, 16, 7, 7)
         x = F.relu(self.fc1(torch.flatten(x, 1)))  # (B, 64)
         return self.fc2(x)
 
@@ -45,24 +38,3 @@ class CNN(nn.Module):
         if self.training:
             return F.relu(F.max_pool2d(x, 2))  # a quarter of the values to rectify, and back
         return F.max_pool2d(F.relu(x), 2)  # a runtime makes the ReLU part of the convolution
-
-
-class ShiftedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation with as many parameters as the bias of the convolution before it.
-
-    That bias would be taken out again, so here it is added afterwards; a scale beside it could do
-    nothing that the weights of the next layer cannot.
-
-    Source: S. Ioffe and C. Szegedy, Batch Normalization, 2015, arXiv:1502.03167.
-
-    Args:
-        channels: of the inputs (B, channels, H, W).
-    """
-
-    weight: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        del self.weight
-        # CUDA's backward of torch 2.11 fails with a bias and no scale.
-        self.register_buffer("weight", torch.ones(channels), persistent=False)

@@ -242,6 +242,15 @@ def test_weights_of_another_shape_are_refused() -> None:
         TextGenerator(vars(GPT2), _net(COURSE).state_dict(), tokenizer)
 
 
+def test_a_compiled_step_writes_the_same() -> None:
+    torch.compiler.reset()
+    tokenizer = Tokenizer(CharTokenizer(CHARACTERS).to_json())
+    fast = TextGenerator(
+        vars(COURSE), _net(COURSE).state_dict(), tokenizer, device="cpu", compile=True
+    )
+    assert _texts(fast, **GREEDY) == _texts(_generator(COURSE), **GREEDY)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("config", [COURSE, GPT2, BARE], ids=["course", "gpt2", "no-bias"])

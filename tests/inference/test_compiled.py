@@ -1,0 +1,62 @@
+"""Exported programs through torch.compile."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from callbacks.exporting.native import HalfInside, program
+from inference import load
+from inference.compiled import compiled, convolution, product
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"padding": (1, 1)},
+        {"stride": (2, 3), "padding": (1, 2)},
+        {"dilation": (2, 1)},
+        {"groups": 2},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_convolution_is_torchs(batch: int, options: dict, bias: bool) -> None:
+    x = torch.randn(batch, 4, 9, 11)
+    weight = torch.randn(6, 4 // options.get("groups", 1), 3, 2)
+    added = torch.randn(6) if bias else None
+    expected = F.conv2d(x, weight, added, **options)
+    torch.testing.assert_close(convolution(x, weight, added, **options), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (1, 1, 7), (2, 7), (1, 3, 7)])
+def test_a_product_is_torchs(shape: tuple[int, ...]) -> None:
+    x, weight, bias = torch.randn(shape), torch.randn(5, 7), torch.randn(5)
+    torch.testing.assert_close(product(x, weight, bias), F.linear(x, weight, bias))
+    torch.testing.assert_close(product(x, weight), F.linear(x, weight))
+
+
+def test_one_and_several_inputs_of_a_compiled_program() -> None:
+    torch.compiler.reset()
+    layers = [nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(75, 4)]
+    net = HalfInside(nn.Sequential(*layers)).eval().requires_grad_(False)
+    exported = program(net, torch.zeros(2, 1, 5, 5)).module().requires_grad_(False)
+    fast = compiled(exported)
+    for batch in (1, 3):
+        x = torch.randn(batch, 1, 5, 5)
+        torch.testing.assert_close(fast(x), net(x), atol=5e-3, rtol=5e-3)
+
+
+def test_a_compiled_artifact_gives_the_same_answers(artifact: Path) -> None:
+    torch.compiler.reset()
+    inputs = np.random.default_rng(0).normal(size=(2, 1, 28, 28)).astype(np.float32)
+    model = load(artifact, compile=True)
+    assert model.runtime.format == "pt2"
+    np.testing.assert_allclose(model(inputs), load(artifact, "pt2")(inputs), atol=1e-4)
+    with pytest.raises(ValueError, match="takes pt2 and pt2-fp16 files, not onnx"):
+        load(artifact, "onnx", compile=True)
