@@ -64,6 +64,11 @@ class TextGenerator:
             raise ValueError("torch sees no CUDA GPU; use --device cpu")
         if dtype is None:
             dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
+        if (known := tokenizer.vocab_size) < config["vocab_size"]:
+            # Rows that fill a vocabulary up to a round number: no text stands behind them.
+            config = {**config, "vocab_size": known}
+            rows = ("token.weight", "head.weight", "head.bias")
+            weights = {name: w[:known] if name in rows else w for name, w in weights.items()}
         self.tokenizer = tokenizer
         self.template = template
         self.model = CachedGPT(config, weights, slots, device, dtype)

@@ -101,9 +101,14 @@ def load(
             reasons.append(reason)
             continue
         return kind(manifest, _open(manifest, file, device, threads, compile))
+    if compile and not reasons:
+        raise ValueError(
+            f"{folder} has no {' or '.join(COMPILED)} file, which torch.compile takes; export the "
+            "model with --format pt2, or leave compile out"
+        )
     raise ValueError(
         f"nothing in {folder} can run on {device} here: "
-        + ("; ".join(reasons) or f"none of {', '.join(candidates)} was exported")
+        + ("; ".join(reasons) or f"none of {', '.join(BEST[device])} was exported")
     )
 
 
@@ -120,8 +125,8 @@ def _open(
 ) -> Runtime:
     if compile and file.format not in COMPILED:
         raise ValueError(
-            f"torch.compile takes {' and '.join(COMPILED)} files, not {file.format}; name one of "
-            "those, or leave compile out"
+            f"torch.compile takes {' and '.join(COMPILED)} files, not {file.format}; export the "
+            "model with --format pt2, or leave compile out"
         )
     if file.format in ("onnx", "onnx-int8"):
         return OnnxRuntime(file, device, threads)

@@ -54,7 +54,7 @@ class SamplingOptions:
     def __post_init__(self) -> None:
         limits = (
             ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
-            ("temperature", 0 <= self.temperature < float("inf"), "0 (greedy) or more"),
+            ("temperature", 0 <= self.temperature < float("inf"), "0 (greedy) or more, and finite"),
             ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("min_p", 0 <= self.min_p <= 1, "from 0 to 1"),
@@ -64,6 +64,7 @@ class SamplingOptions:
             ("penalty_window", self.penalty_window >= 0, "0 (all tokens) or more"),
             ("window", self.window >= 0, "0 (the model's context) or more"),
             ("keep", self.keep >= 0, "0 or more"),
+            ("seed", self.seed is None or -(2**63) <= self.seed < 2**64, "a number of 64 bits"),
         )
         for name, fits, must in limits:
             if not fits:

@@ -53,7 +53,7 @@ def read_text_artifact(folder: Path, format: str | None = None) -> TextArtifact:
     """
     manifest = read_manifest(folder)
     if manifest.task != "text-generation":
-        raise ValueError(f"{folder} is no language model, its task is {manifest.task}")
+        raise ValueError(f"{folder} is no language model but one for {manifest.task}")
     there = [name for name in BEST if name in manifest.files]
     name = format or next(iter(there), "")
     if name not in there:

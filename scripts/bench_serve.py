@@ -15,12 +15,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from inference.manifest import read_manifest
 from scripts.bench_generate import SHAPES, letter_tokenizer, spread, where
 
 
 def main(argv: Sequence[str]) -> int:
     """Measures and prints; ``argv`` begins with the benchmark's name."""
-    arguments = _parser().parse_args(argv[1:])
+    parser = _parser()
+    arguments = parser.parse_args(argv[1:])
+    for name in ("streams", "slots", "tokens", "alone", "rounds"):
+        if (value := getattr(arguments, name)) < 1:
+            parser.error(f"--{name} must be at least 1, got {value}")
+    if arguments.models is not None:
+        read_manifest(arguments.models / arguments.model)
     with tempfile.TemporaryDirectory() as folder:
         models = arguments.models
         if models is None:

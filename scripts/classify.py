@@ -26,7 +26,9 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv[1:])
     model = load(arguments.model, arguments.runtime, arguments.device)
     if not isinstance(model, Classifier):
-        raise ValueError(f"{arguments.model} is no image classifier")
+        raise ValueError(
+            f"{arguments.model} is no image classifier; for text: gpu-learning generate"
+        )
     paths = find_images(arguments.images)
     invert = {"auto": None, "dark": True, "light": False}[arguments.ink]
     as_json = arguments.json or not sys.stdout.isatty()

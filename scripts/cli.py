@@ -4,6 +4,7 @@ Nothing heavy is imported before the subcommand is known.
 """
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -78,10 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"; did you mean {near[0]}?" if near else "; gpu-learning --help lists them"
         print(f"gpu-learning: there is no command {name!r}{hint}", file=sys.stderr)
         return 2
+    # torch.compile on a machine without CUDA: nothing that a user could mend.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         return importlib.import_module(COMMANDS[name][0]).main(arguments)
     except KeyboardInterrupt:
-        print("gpu-learning: interrupted; a fit goes on with --ckpt_path last", file=sys.stderr)
+        hint = "; it goes on with --ckpt_path last" if name == "fit" else ""
+        print(f"gpu-learning: interrupted{hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Who reads the output, `head` say, has enough. What Python still holds back goes nowhere,

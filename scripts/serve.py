@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         keep_alive = seconds(arguments.keep_alive)
     except ApiError as error:
-        raise ValueError(f"--keep-alive: {error.text}") from error
+        raise ValueError(f"--keep-alive: {error.text}; such as 5m, 1h or -1") from error
     settings = Settings(
         models=arguments.models,
         host=arguments.host,

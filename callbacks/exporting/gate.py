@@ -107,7 +107,12 @@ def check_file(
             )
             checked["int8_operations"] = answer["operations"]
     except ValueError as error:
-        raise ValueError(f"the {name} file does not run in a fresh process: {error}") from error
+        remedy = ""
+        if name.startswith("aoti") and "by signal" in str(error):
+            remedy = "; compile it with the system's compiler: CXX=/usr/bin/g++"
+        raise ValueError(
+            f"the {name} file does not run in a fresh process: {error}{remedy}"
+        ) from error
     _judge(name, checked, eager)
     return checked
 

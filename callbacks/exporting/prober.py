@@ -53,10 +53,9 @@ class Prober:
             line = ""
         if not line:
             _, said = self._process.communicate()
-            raise ValueError(
-                f"the process that ran it ended with code {self._process.returncode}: "
-                f"{' '.join(said.split())[-300:]}"
-            )
+            code, said = self._process.returncode, " ".join(said.split())[-300:]
+            end = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+            raise ValueError(f"the process that ran it {end}{said and f': {said}'}")
         answer = json.loads(line)
         if "error" in answer:
             raise ValueError(answer["error"])

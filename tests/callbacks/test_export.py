@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from callbacks import Export
 from callbacks.exporting import Source, export
 from callbacks.exporting.gate import answers_of
+from callbacks.exporting.prober import Prober
 from inference import load
 from inference.manifest import read_manifest
 from tests.conftest import ROOT
@@ -241,3 +242,10 @@ def another_version(artifact: Path, build: Path) -> str:
         entry.update(file=path.name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
     write_manifest(build, document)
     return json.loads((build / "manifest.json").read_text())["checksum"]
+
+
+def test_a_file_that_kills_its_reader_is_told_by_its_signal() -> None:
+    with Prober() as prober:
+        prober._process.kill()
+        with pytest.raises(ValueError, match="was ended by signal 9"):
+            prober.ask("open", folder="models", format="aoti", device="cpu", threads=1)

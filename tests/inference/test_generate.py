@@ -236,6 +236,19 @@ def test_a_foreign_tokenizer_is_refused() -> None:
         TextGenerator(vars(COURSE), _net(COURSE).state_dict(), tokenizer)
 
 
+@pytest.mark.parametrize("config", [COURSE, GPT2], ids=["head", "tied"])
+def test_rows_beyond_the_tokenizers_vocabulary_are_never_chosen(config: GPTConfig) -> None:
+    net = _net(config)
+    expected = _texts(_generator(config), **GREEDY)
+    weights = net.state_dict()
+    for name in ("token.weight", "head.weight", "head.bias"):
+        if name in weights:
+            weights[name] = torch.cat([weights[name], torch.full_like(weights[name][:3], 9.0)])
+    wider = {**vars(config), "vocab_size": config.vocab_size + 3}
+    tokenizer = Tokenizer(CharTokenizer(CHARACTERS).to_json())
+    assert _texts(TextGenerator(wider, weights, tokenizer, device="cpu"), **GREEDY) == expected
+
+
 def test_weights_of_another_shape_are_refused() -> None:
     tokenizer = Tokenizer(CharTokenizer(CHARACTERS).to_json())
     with pytest.raises(ValueError, match="weights do not belong"):
