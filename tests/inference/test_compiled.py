@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from callbacks.exporting import Source, export
 from callbacks.exporting.native import HalfInside, program
 from inference import load
 from inference.compiled import compiled, convolution, product
@@ -61,3 +62,12 @@ def test_a_compiled_artifact_gives_the_same_answers(artifact: Path) -> None:
         np.testing.assert_allclose(model(rows), plain(rows), atol=1e-4)
     with pytest.raises(ValueError, match="takes pt2 and pt2-fp16 files, not onnx; export"):
         load(artifact, "onnx", compile=True)
+
+
+def test_an_artifact_with_nothing_to_compile_says_so(tmp_path: Path) -> None:
+    net = nn.Linear(2, 2).eval().requires_grad_(False)
+    description = {"task": "tensor", "input": {"shape": [2], "dtype": "float32"}, "labels": None}
+    inputs, targets = np.eye(2, dtype=np.float32), np.arange(2)
+    export(Source(net, inputs, targets, description), tmp_path / "net", ["torchscript"], "cpu")
+    with pytest.raises(ValueError, match=r"has no pt2 or pt2-fp16 file.*--format pt2"):
+        load(tmp_path / "net", compile=True)

@@ -194,6 +194,7 @@ def test_a_character_of_several_tokens_is_shown_whole() -> None:
         ({"temperature": -0.1}, "temperature must be 0"),
         ({"temperature": float("nan")}, "temperature must be 0"),
         ({"top_k": -1}, "top_k must be"),
+        ({"seed": 2**64}, "seed must be a number of 64 bits"),
         ({"top_p": 0.0}, "top_p must be"),
         ({"min_p": 1.5}, "min_p must be"),
         ({"repetition_penalty": 0.0}, "repetition_penalty must be"),

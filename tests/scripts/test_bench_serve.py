@@ -17,3 +17,13 @@ def test_a_short_run(gpu_learning) -> None:
     assert report["first_token_ms"] > 0
     assert set(report["processor_ms_a_token"]) == {"together", "one by one"}
     assert len(report["memory_mib"]) == 10
+
+
+def test_what_cannot_be_measured_is_said_before_the_server_starts(gpu_learning) -> None:
+    for option in ("--streams", "--slots", "--tokens", "--alone", "--rounds"):
+        code, _, err = gpu_learning("bench", "serve", option, "0")
+        assert code == 2
+        assert f"{option} must be at least 1, got 0" in err
+    code, _, err = gpu_learning("bench", "serve", "--models", ".", "--model", "nope")
+    assert code == 1
+    assert "nope does not exist" in err
