@@ -3,12 +3,14 @@
 import json
 import re
 import time
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from serving.errors import ApiError
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _KINDS = {str: "string", bool: "bool", int: "number", float: "number", list: "array"}
 _WANTED = {
@@ -86,14 +88,19 @@ def line(document: dict[str, Any]) -> bytes:
 
 
 def dump(document: Any) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(document).encode()
 
 
 def timestamp(nanoseconds: int | None = None) -> str:
     """A point in time as RFC 3339 with nanoseconds; now if None."""
     now = time.time_ns() if nanoseconds is None else nanoseconds
     seconds, rest = divmod(now, 10**9)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09}Z"
+    return f"{_second(seconds)}.{rest:09}Z"
+
+
+@lru_cache(maxsize=16)  # thousands of lines a second say when they were made
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def without_zeros(document: dict[str, Any]) -> dict[str, Any]:
