@@ -25,6 +25,8 @@ class DecodeEngine:
 
     Args:
         model: the net with its cache.
+        vocab_size: tokens that have a text. A model may have more, to fill its vocabulary up to a
+            round number; those are never chosen.
         cache: with false the whole text is computed anew for every token, as a loop without a
             cache does; for comparison, with one slot.
         compile: compile the step with torch.compile before it is captured; takes about a minute.
@@ -33,15 +35,18 @@ class DecodeEngine:
         ValueError: several slots without a cache.
     """
 
-    def __init__(self, model: CachedGPT, cache: bool = True, compile: bool = False) -> None:
+    def __init__(
+        self, model: CachedGPT, vocab_size: int, cache: bool = True, compile: bool = False
+    ) -> None:
         if not cache and model.slots > 1:
             raise ValueError("without a cache there is one slot; ask for slots=1")
         self.model = model
+        self.vocab_size = vocab_size
         self.slots = model.slots
         self.cache = cache
         self.device = model.device
         self.lag = int(self.device.type == "cuda")
-        self.choice = Choice(self.slots, model.vocab_size, model.context, self.device)
+        self.choice = Choice(self.slots, vocab_size, model.context, self.device)
         self._rows = torch.arange(self.slots, device=self.device)[:, None]
         self._ids = torch.zeros(self.slots, 1, dtype=torch.long, device=self.device)
         self._positions = torch.zeros(self.slots, 1, dtype=torch.long, device=self.device)
@@ -78,9 +83,7 @@ class DecodeEngine:
 
     def allow(self, slot: int, tokens: Tensor) -> None:
         """Lets the next token be one of these (tokenizer's V,), for a text that asked for JSON."""
-        banned = torch.ones(self.model.vocab_size, dtype=torch.bool)
-        banned[: len(tokens)] = ~tokens
-        self.choice.banned[slot] = banned.to(self.device)
+        self.choice.banned[slot] = ~tokens.to(self.device)
 
     def stop(self, slot: int) -> None:
         """Lets go of a text; the slot is free."""
@@ -144,7 +147,7 @@ class DecodeEngine:
             raise RuntimeError("the engine warms up before its first text")
         lengths = {min(_bucket(n), self.model.context) for n in range(1, self.model.context + 1)}
         for length in sorted(lengths) if self.device.type == "cuda" and self.cache else ():
-            for mode in {GREEDY, ALL, LIKELIEST if self.model.vocab_size > LIKELIEST else ALL}:
+            for mode in {GREEDY, ALL, LIKELIEST if self.vocab_size > LIKELIEST else ALL}:
                 if (length, mode, False) not in self._graphs:
                     self._graphs[length, mode, False] = self._capture(length, mode, False)
 
@@ -154,7 +157,7 @@ class DecodeEngine:
         if all(text.temperature == 0 for text in asked):
             return GREEDY
         few = all(0 < text.top_k <= LIKELIEST for text in asked if text.temperature > 0)
-        return LIKELIEST if few and self.model.vocab_size > LIKELIEST else ALL
+        return LIKELIEST if few and self.vocab_size > LIKELIEST else ALL
 
     def _adjusted(self) -> bool:
         """Whether a text asks for penalties or JSON, which depend on what it is so far."""
@@ -166,7 +169,7 @@ class DecodeEngine:
         self._run_choose(hidden[:, -1], mode, adjusted)
 
     def _choose(self, hidden: Tensor, mode: int, adjusted: bool) -> None:
-        logits = self.model.logits(hidden)  # (B, V)
+        logits = self.model.logits(hidden)[:, : self.vocab_size]  # (B, V)
         if adjusted:
             logits = self.choice.adjusted(logits)
         if mode == GREEDY:

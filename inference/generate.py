@@ -64,15 +64,10 @@ class TextGenerator:
             raise ValueError("torch sees no CUDA GPU; use --device cpu")
         if dtype is None:
             dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
-        if (known := tokenizer.vocab_size) < config["vocab_size"]:
-            # Rows that fill a vocabulary up to a round number: no text stands behind them.
-            config = {**config, "vocab_size": known}
-            rows = ("token.weight", "head.weight", "head.bias")
-            weights = {name: w[:known] if name in rows else w for name, w in weights.items()}
         self.tokenizer = tokenizer
         self.template = template
         self.model = CachedGPT(config, weights, slots, device, dtype)
-        self.engine = DecodeEngine(self.model, cache, compile)
+        self.engine = DecodeEngine(self.model, tokenizer.vocab_size, cache, compile)
 
     @classmethod
     def load(
@@ -121,7 +116,7 @@ class TextGenerator:
         generator = cls.__new__(cls)
         generator.tokenizer, generator.model = artifact.tokenizer, artifact.model()
         generator.template = artifact.template
-        generator.engine = DecodeEngine(generator.model, cache)
+        generator.engine = DecodeEngine(generator.model, artifact.tokenizer.vocab_size, cache)
         return generator
 
     def begin(

@@ -90,6 +90,11 @@ def load(
         if runtime not in manifest.files or runtime not in RUNTIMES:
             there = ", ".join(name for name in manifest.files if name in RUNTIMES)
             raise ValueError(f"{folder} has no {runtime} to run; it has {there or 'none'}")
+        if compile and runtime not in COMPILED:
+            raise ValueError(
+                f"torch.compile takes {' and '.join(COMPILED)} files, not {runtime}; export the "
+                "model with --format pt2, or leave compile out"
+            )
         return kind(manifest, _open(manifest, manifest.files[runtime], device, threads, compile))
     reasons = []
     candidates = COMPILED if compile else BEST[device]
@@ -123,11 +128,6 @@ def _missing(name: str) -> str | None:
 def _open(
     manifest: Manifest, file: ArtifactFile, device: str, threads: int | None, compile: bool
 ) -> Runtime:
-    if compile and file.format not in COMPILED:
-        raise ValueError(
-            f"torch.compile takes {' and '.join(COMPILED)} files, not {file.format}; export the "
-            "model with --format pt2, or leave compile out"
-        )
     if file.format in ("onnx", "onnx-int8"):
         return OnnxRuntime(file, device, threads)
     if file.format in ("executorch", "executorch-int8"):

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,8 +38,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.compile:
         print("compiling, which takes up to a minute ...", file=sys.stderr)
         few = dataclasses.replace(options, max_new_tokens=min(3, options.max_new_tokens))
-        beginning = generator.begin(prompt, few, arguments.truncate, arguments.raw)
-        deque(generator.run([beginning]), maxlen=0)
+        generator.generate([prompt], few, arguments.truncate, arguments.raw)
     for sample in range(arguments.num_samples):
         if options.seed is not None:
             options = dataclasses.replace(options, seed=arguments.seed + sample)

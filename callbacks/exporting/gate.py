@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from callbacks.exporting.formats import FORMATS
-from callbacks.exporting.prober import Prober
+from callbacks.exporting.prober import Crashed, Prober
 from callbacks.exporting.source import Source
 
 BATCHES = (1, 256)
@@ -108,7 +108,7 @@ def check_file(
             checked["int8_operations"] = answer["operations"]
     except ValueError as error:
         remedy = ""
-        if name.startswith("aoti") and "by signal" in str(error):
+        if isinstance(error, Crashed) and name.startswith("aoti"):
             remedy = "; compile it with the system's compiler: CXX=/usr/bin/g++"
         raise ValueError(
             f"the {name} file does not run in a fresh process: {error}{remedy}"

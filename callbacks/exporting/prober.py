@@ -10,6 +10,10 @@ from typing import Any
 _ROOT = Path(__file__).parents[2]
 
 
+class Crashed(ValueError):
+    """A signal ended the process that ran the file."""
+
+
 class Prober:
     """A fresh process without training code, for as long as the ``with`` block lasts."""
 
@@ -41,7 +45,8 @@ class Prober:
         """One request and its answer.
 
         Raises:
-            ValueError: the request failed there, or the process died of it.
+            Crashed: a signal ended the process.
+            ValueError: the request failed there, or the process died of it otherwise.
         """
         assert self._process.stdin
         assert self._process.stdout
@@ -54,8 +59,9 @@ class Prober:
         if not line:
             _, said = self._process.communicate()
             code, said = self._process.returncode, " ".join(said.split())[-300:]
-            end = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-            raise ValueError(f"the process that ran it {end}{said and f': {said}'}")
+            if code < 0:
+                raise Crashed(f"the process that ran it was ended by signal {-code}: {said}")
+            raise ValueError(f"the process that ran it ended with code {code}: {said}")
         answer = json.loads(line)
         if "error" in answer:
             raise ValueError(answer["error"])

@@ -1,6 +1,5 @@
 """GPT-2 with adapters: what trains, what a checkpoint holds, what is refused."""
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ from callbacks import RNGState
 from datamodules import InstructionDataModule
 from lightning_modules import GPT2LoRA
 from lightning_modules.adapters import PRESETS, adapt
-from lightning_modules.gpt2_base import load_base
 from tests.lightning_modules.test_mini_gpt import trainer
 
 transformers = pytest.importorskip("transformers", reason="the extra [llm] is not installed")
@@ -222,50 +220,6 @@ def test_another_base_is_refused(gpt2_base: Path, checkpoint: Path) -> None:
         GPT2LoRA.load_from_checkpoint(checkpoint, target="all", weights_only=True)
     with pytest.raises(RuntimeError, match="size mismatch"):
         GPT2LoRA.load_from_checkpoint(checkpoint, r=4, weights_only=True)
-
-
-def test_a_base_in_pieces(gpt2_base: Path, workplace: Path) -> None:
-    model = transformers.GPT2LMHeadModel.from_pretrained(gpt2_base)
-    model.save_pretrained("pieces", max_shard_size="40KB")
-    assert not Path("pieces/model.safetensors").exists()
-    loaded, sha256 = load_base("pieces", torch.float32)
-    ids = torch.arange(20)[None]
-    with torch.no_grad():
-        assert torch.allclose(loaded(ids).logits, model.eval()(ids).logits, atol=1e-5)
-    piece = sorted(Path("pieces").glob("model-*"))[0]
-    content = bytearray(piece.read_bytes())
-    content[-1] ^= 1
-    piece.write_bytes(content)
-    assert load_base("pieces", torch.float32)[1] != sha256
-    piece.unlink()
-    with pytest.raises(ValueError, match=f"pieces lacks {piece.name}"):
-        load_base("pieces", torch.float32)
-
-
-def _config(**changes) -> str:
-    return json.dumps({"model_type": "gpt2", "n_embd": 8, "n_head": 2, "n_layer": 1} | changes)
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({}, "own is no model in transformers' format: it has no config.json"),
-        ({"config.json": "{"}, "config.json is damaged"),
-        ({"config.json": _config(model_type="llama")}, "own is a llama, not a GPT-2"),
-        ({"config.json": _config(activation_function="relu")}, "has activation_function=relu"),
-        ({"config.json": _config()}, "own has no model.safetensors"),
-        (
-            {"config.json": _config(), "model.safetensors": "damaged"},
-            "the weights of own cannot be read",
-        ),
-    ],
-)
-def test_folders_that_are_no_gpt2(workplace: Path, files: dict, message: str) -> None:
-    Path("own").mkdir()
-    for name, content in files.items():
-        (Path("own") / name).write_text(content)
-    with pytest.raises(ValueError, match=message):
-        load_base("own", torch.float32)
 
 
 @pytest.mark.parametrize(
