@@ -1,6 +1,5 @@
 """A GPT's forward pass over a static key-value cache, from its weights alone."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,8 +50,24 @@ class CachedGPT:
         self.dtype = dtype
         _check(config, weights)
         self.weights = {name: tensor.to(self.device, dtype) for name, tensor in weights.items()}
+        self._head, self._head_bias = self._rounded("token" if self.tied else "head")
         self._cache = self._new_cache()
         self._places = torch.arange(self.context, device=self.device)
+        self._slots = torch.arange(slots, device=self.device)[:, None]
+
+    def _rounded(self, name: str) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the output layer, on a GPU with rows of zeros up to a round number.
+
+        GPT-2's 50,257 rows are an odd number, and the kernels for those are five times slower. The
+        weight itself becomes a part of the larger one, so it is in memory once.
+        """
+        weight, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
+        more = -self.vocab_size % 64
+        if self.device.type == "cuda" and more:
+            weight = F.pad(weight, (0, 0, 0, more))
+            self.weights[f"{name}.weight"] = weight[: self.vocab_size]
+            bias = None if bias is None else F.pad(bias, (0, more))
+        return weight, bias
 
     def _new_cache(self) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of each layer: tensors of their own.
@@ -67,13 +82,6 @@ class CachedGPT:
 
         return [(empty(), empty()) for _ in range(self.layers)]
 
-    def twin(self) -> "CachedGPT":
-        """The same weights, with one slot of its own."""
-        other = copy.copy(self)
-        other.slots = 1
-        other._cache = other._new_cache()
-        return other
-
     def _linear(self, x: Tensor, name: str) -> Tensor:
         return _product(x, self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias"))
 
@@ -82,22 +90,23 @@ class CachedGPT:
         return F.layer_norm(x, (self.width,), weight, bias)
 
     def _attend(
-        self, x: Tensor, layer: int, rows: Tensor, positions: Tensor, mask: Tensor
+        self, x: Tensor, layer: int, rows: Tensor | None, positions: Tensor, mask: Tensor | None
     ) -> Tensor:
         name = f"blocks.{layer}.attn"
         qkv = self._linear(x, f"{name}.qkv").unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.unbind(2)  # (B, T, H, C / H)
         keys, values = self._cache[layer]
-        keys.index_put_((rows, positions), k)
-        values.index_put_((rows, positions), v)
-        length = mask.shape[-1]
-        if len(x) == self.slots:
-            keys, values = keys[:, :length], values[:, :length]
-        else:
-            keys, values = keys[rows[:, 0], :length], values[rows[:, 0], :length]
-        q, keys, values = (tensor.transpose(1, 2) for tensor in (q, keys, values))
-        x = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)  # (B, H, T, C / H)
-        x = x.transpose(1, 2).flatten(2)
+        if mask is not None:
+            keys.index_put_((self._slots, positions), k)
+            values.index_put_((self._slots, positions), v)
+            k, v = keys[:, : mask.shape[-1]], values[:, : mask.shape[-1]]
+        elif rows is not None:
+            keys[rows, : x.shape[1]] = k
+            values[rows, : x.shape[1]] = v
+        q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
+        # What comes first in a text sees itself alone.
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        x = x.transpose(1, 2).flatten(2)  # (B, H, T, C / H) before
         return self._linear(x, f"{name}.out") if f"{name}.out.weight" in self.weights else x
 
     def _mlp(self, x: Tensor, layer: int) -> Tensor:
@@ -105,21 +114,33 @@ class CachedGPT:
         x = F.gelu(x, approximate="tanh") if self.gelu else F.relu(x)
         return self._linear(x, f"blocks.{layer}.down")
 
-    def hidden(self, ids: Tensor, positions: Tensor, rows: Tensor, length: int) -> Tensor:
-        """Reads tokens into the cache and gives their vectors (B, T, C).
+    def read(self, ids: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Vectors (B, T, C) of the first tokens of texts.
 
         Args:
-            ids: (B, T).
-            positions: place of each in its text, (B, T).
-            rows: slot of each row, (B, 1); all slots in order where B is their number.
+            ids: (B, T), T up to ``context``.
+            rows: slots (B,) that the texts go on in; None for a text that is only looked at.
+        """
+        return self._blocks(ids, self._places[: ids.shape[1]][None], rows, None)
+
+    def hidden(self, ids: Tensor, positions: Tensor, length: int) -> Tensor:
+        """Vectors (slots, 1, C) of one more token of the text in each slot.
+
+        Args:
+            ids: (slots, 1).
+            positions: place of each in its text, (slots, 1).
             length: positions that are looked at; above every position given.
         """
-        weights = self.weights
-        seen = (self._places[:length] <= positions[:, :, None])[:, None]  # (B, 1, T, length)
+        seen = (self._places[:length] <= positions[:, :, None])[:, None]  # (slots, 1, 1, length)
         # Added to the scores; every layer would make this of a boolean mask for itself.
         mask = torch.where(seen, 0.0, float("-inf")).to(self.dtype)
-        x = F.embedding(ids, weights["token.weight"])
-        x = x + F.embedding(positions, weights["position.weight"])
+        return self._blocks(ids, positions, None, mask)
+
+    def _blocks(
+        self, ids: Tensor, positions: Tensor, rows: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        x = F.embedding(ids, self.weights["token.weight"])
+        x = x + F.embedding(positions, self.weights["position.weight"])
         for layer in range(self.layers):
             block = f"blocks.{layer}"
             if self.pre_norm:
@@ -133,17 +154,14 @@ class CachedGPT:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (..., vocab_size), float32, of vectors (..., C)."""
-        if self.tied:
-            return _product(hidden, self.weights["token.weight"], None).float()
-        return self._linear(hidden, "head").float()
+        logits = _product(hidden, self._head, self._head_bias)
+        return logits[..., : self.vocab_size].float()
 
     @torch.inference_mode()
     def all_logits(self, ids: list[int]) -> Tensor:
         """Logits (T, vocab_size) after each of up to ``context`` tokens, on the CPU."""
         tokens = torch.tensor([ids], device=self.device)
-        positions = self._places[None, : len(ids)]
-        rows = torch.zeros(1, 1, dtype=torch.long, device=self.device)
-        return self.logits(self.hidden(tokens, positions, rows, len(ids)))[0].cpu()
+        return self.logits(self.read(tokens))[0].cpu()
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

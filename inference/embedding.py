@@ -12,7 +12,7 @@ class Embedder:
     """Vectors of length 1; texts that the model goes on with alike lie near each other.
 
     Args:
-        model: its weights are shared, its cache is not touched.
+        model: its cache is not touched.
 
     Raises:
         ValueError: the model runs in ONNX Runtime, which shows no hidden states.
@@ -21,7 +21,7 @@ class Embedder:
     def __init__(self, model: CachedGPT) -> None:
         if not isinstance(model, CachedGPT):
             raise ValueError("an ONNX file gives no vectors; export the model as safetensors")
-        self._model = model.twin()
+        self._model = model
         self.size = model.width
 
     @torch.inference_mode()
@@ -32,10 +32,6 @@ class Embedder:
             ids: at least one.
             size: first numbers that are kept, 0 for all.
         """
-        device = self._model.device
-        positions = torch.arange(len(ids), device=device)[None]
-        hidden = self._model.hidden(
-            torch.tensor([list(ids)], device=device), positions, positions[:, :1], len(ids)
-        )  # (1, T, C)
+        hidden = self._model.read(torch.tensor([list(ids)], device=self._model.device))  # (1, T, C)
         mean = hidden[0].float().mean(dim=0)
         return F.normalize(mean[: size or None], dim=0).tolist()

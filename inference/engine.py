@@ -1,9 +1,10 @@
 """Decodes several texts at once, one token of each a step; on a GPU as a CUDA graph."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from inference.cached_gpt import CachedGPT
@@ -11,6 +12,9 @@ from inference.sampling import Choice, SamplingOptions
 
 # A graph reads a fixed number of positions; a short text should not pay for the whole context.
 SHORTEST = 128
+# Beginnings of texts up to these lengths are read by graphs, too: on the host, a short one costs
+# as much to begin as a long one.
+BEGINNINGS = (16, 64)
 # Ways to choose: the likeliest token; by sorting all tokens; by sorting this many of the likeliest,
 # which is enough where every text asks for a smaller top-k, and much faster.
 GREEDY, ALL, LIKELIEST = -1, 0, 64
@@ -47,7 +51,6 @@ class DecodeEngine:
         self.device = model.device
         self.lag = int(self.device.type == "cuda")
         self.choice = Choice(self.slots, vocab_size, model.context, self.device)
-        self._rows = torch.arange(self.slots, device=self.device)[:, None]
         self._ids = torch.zeros(self.slots, 1, dtype=torch.long, device=self.device)
         self._positions = torch.zeros(self.slots, 1, dtype=torch.long, device=self.device)
         self._next = [0] * self.slots  # position of the token that each slot reads next
@@ -56,12 +59,14 @@ class DecodeEngine:
         self._texts: list[list[int]] = [[] for _ in range(self.slots)]
         self._active: set[int] = set()
         self._graphs: dict[tuple[int, int, bool], torch.cuda.CUDAGraph] = {}
+        self._readers: dict[tuple[int, int], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
         self._pool: Any = None
-        self._run_hidden, self._run_choose = model.hidden, self._choose
+        self._run_hidden, self._run_greedy = model.hidden, self._choose
         if compile:
-            # Apart: one is compiled for a first length and then for all, the other for each mode.
+            # Apart: one is compiled for a first length and then for all, the other as it is. What
+            # sorts a large vocabulary is not compiled: nothing is gained, and torch 2.11 cannot.
             self._run_hidden = torch.compile(model.hidden)
-            self._run_choose = torch.compile(self._choose, dynamic=False)
+            self._run_greedy = torch.compile(self._choose, dynamic=False)
 
     def start(self, texts: Mapping[int, tuple[Sequence[int], SamplingOptions]]) -> None:
         """Gives slots new texts: tokens, 1 to ``context`` of them, and what is asked, by slot."""
@@ -109,15 +114,31 @@ class DecodeEngine:
         texts_now = [self._texts[slot] for slot in slots]
         padded = [[*ids, *ids[-1:] * (longest + 1 - len(ids))] for ids in texts_now]
         noise = [torch.rand(self.model.context, generator=self._chances[slot]) for slot in slots]
-        ids = torch.tensor(padded).to(self.device)  # (n, T)
+        ids = torch.tensor(padded)  # (n, T)
         last = torch.tensor([[self._next[slot]] for slot in slots]).to(self.device)
-        rows = torch.tensor(slots).to(self.device)
+        if self.cache and longest:  # the next step reads the last token of each
+            self._read(ids[:, :-1], torch.tensor(slots))
+        ids, rows = ids.to(self.device), torch.tensor(slots).to(self.device)
         self.choice.fill(rows, ids, last + 1, torch.stack(noise).to(self.device), fresh)
         self._ids.index_copy_(0, rows, ids[:, -1:])
         self._positions.index_copy_(0, rows, last)
-        if self.cache and longest:  # the next step reads the last token of each
-            positions = torch.arange(longest, device=self.device).expand(len(slots), -1)
-            self.model.hidden(ids[:, :-1], positions, rows[:, None], longest)
+
+    def _read(self, ids: Tensor, rows: Tensor) -> None:
+        """Reads the beginnings (n, T) of texts, both on the host, into the slots ``rows`` (n,)."""
+        count, length = ids.shape
+        sizes = [size for size in BEGINNINGS if length <= size <= self.model.context]
+        if not sizes or self.device.type != "cuda":
+            self.model.read(ids.to(self.device), rows.to(self.device))
+            return
+        key = (min(_power(4, count), self.slots), sizes[0])
+        if key not in self._readers:
+            self._readers[key] = self._capture_reader(*key, int(rows[0]))
+        graph, all_ids, all_rows = self._readers[key]
+        # Filled up with the last text once more, and its own slot.
+        more = torch.arange(key[0]).clamp(max=count - 1)
+        all_ids.copy_(F.pad(ids[more], (0, key[1] - length)))
+        all_rows.copy_(rows[more])
+        graph.replay()
 
     @torch.inference_mode()
     def step(self) -> "Step":
@@ -145,11 +166,18 @@ class DecodeEngine:
         """
         if self._active:
             raise RuntimeError("the engine warms up before its first text")
+        if self.device.type != "cuda" or not self.cache:
+            return
         lengths = {min(_bucket(n), self.model.context) for n in range(1, self.model.context + 1)}
-        for length in sorted(lengths) if self.device.type == "cuda" and self.cache else ():
+        for length in sorted(lengths):
             for mode in {GREEDY, ALL, LIKELIEST if self.vocab_size > LIKELIEST else ALL}:
                 if (length, mode, False) not in self._graphs:
                     self._graphs[length, mode, False] = self._capture(length, mode, False)
+        counts = {min(_power(4, n), self.slots) for n in range(1, self.slots + 1)}
+        for count in sorted(counts):
+            for length in BEGINNINGS:
+                if length <= self.model.context and (count, length) not in self._readers:
+                    self._readers[count, length] = self._capture_reader(count, length, 0)
 
     def _mode(self) -> int:
         """The least that a step must do for all texts: ``GREEDY``, or how many tokens to sort."""
@@ -165,8 +193,9 @@ class DecodeEngine:
 
     def _decode(self, length: int, mode: int, adjusted: bool) -> None:
         """One step over the static tensors: reads ``_ids`` at ``_positions``, replaces both."""
-        hidden = self._run_hidden(self._ids, self._positions, self._rows, length)
-        self._run_choose(hidden[:, -1], mode, adjusted)
+        hidden = self._run_hidden(self._ids, self._positions, length)
+        choose = self._run_greedy if mode == GREEDY else self._choose
+        choose(hidden[:, -1], mode, adjusted)
 
     def _choose(self, hidden: Tensor, mode: int, adjusted: bool) -> None:
         logits = self.model.logits(hidden)[:, : self.vocab_size]  # (B, V)
@@ -186,8 +215,7 @@ class DecodeEngine:
         if len(self._texts[0]) <= self._next[0]:
             self._texts[0].append(int(self._ids[0, 0]))
         ids = torch.tensor([self._texts[0]], device=self.device)
-        positions = torch.arange(ids.shape[1], device=self.device)[None]
-        hidden = self.model.hidden(ids, positions, self._rows, ids.shape[1])
+        hidden = self.model.read(ids)
         self._choose(hidden[:, -1], mode, adjusted)
 
     def _replay(self, length: int, mode: int, adjusted: bool) -> None:
@@ -199,19 +227,31 @@ class DecodeEngine:
     def _capture(self, length: int, mode: int, adjusted: bool) -> torch.cuda.CUDAGraph:
         state = (self._ids, self._positions, self.choice.counts, self.choice.history)
         before = [tensor.clone() for tensor in state]
+        graph = self._captured(lambda: self._decode(length, mode, adjusted))
+        # The tokens of the capture are undone; the cache is written anew.
+        for tensor, old in zip(state, before, strict=True):
+            tensor.copy_(old)
+        return graph
+
+    def _capture_reader(
+        self, count: int, length: int, slot: int
+    ) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
+        """Reads ``count`` texts of ``length`` tokens; meanwhile writes into ``slot``."""
+        ids = torch.zeros(count, length, dtype=torch.long, device=self.device)
+        rows = torch.full((count,), slot, device=self.device)
+        return self._captured(lambda: self.model.read(ids, rows)), ids, rows
+
+    def _captured(self, work: Callable[[], object]) -> torch.cuda.CUDAGraph:
         stream = torch.cuda.Stream(self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
-        # Warm-up allocates what libraries need; its tokens are undone, the cache is written anew.
         with torch.cuda.stream(stream):
-            for _ in range(3):
-                self._decode(length, mode, adjusted)
+            for _ in range(3):  # allocates what libraries need
+                work()
         torch.cuda.current_stream(self.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            self._decode(length, mode, adjusted)
+            work()
         self._pool = self._pool or graph.pool()
-        for tensor, old in zip(state, before, strict=True):
-            tensor.copy_(old)
         return graph
 
 
@@ -237,4 +277,12 @@ class Step:
 
 def _bucket(length: int) -> int:
     """The next power of two, at least ``SHORTEST``."""
-    return max(SHORTEST, 1 << (length - 1).bit_length())
+    return max(SHORTEST, _power(2, length))
+
+
+def _power(base: int, number: int) -> int:
+    """The next power of ``base`` that is not below ``number``."""
+    power = 1
+    while power < number:
+        power *= base
+    return power

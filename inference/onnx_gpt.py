@@ -46,9 +46,15 @@ class OnnxGPT:
         shape = (config["layers"], 2, heads, 0, config["width"] // heads)
         self._past: Any = np.zeros(shape, dtype=np.float32)
 
-    def hidden(self, ids: Tensor, positions: Tensor, rows: Tensor, length: int) -> Tensor:
-        """Logits (1, T, V): what comes before them stays inside the graph."""
-        before = int(positions[0, 0])
+    def read(self, ids: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Logits (1, T, V) of the first tokens of a text: what comes before them stays inside."""
+        return self._run(ids, 0)
+
+    def hidden(self, ids: Tensor, positions: Tensor, length: int) -> Tensor:
+        """Logits (1, 1, V) of one more token."""
+        return self._run(ids, int(positions[0, 0]))
+
+    def _run(self, ids: Tensor, before: int) -> Tensor:
         past = self._past[:, :, :, :before]
         logits, self._past = self._session.run(None, {"ids": ids.numpy(), "past": past})
         return torch.from_numpy(logits)
@@ -58,5 +64,4 @@ class OnnxGPT:
 
     def all_logits(self, ids: list[int]) -> Tensor:
         """Logits (T, vocab_size) after each of up to ``context`` tokens."""
-        positions = torch.arange(len(ids))[None]
-        return self.hidden(torch.tensor([ids]), positions, positions[:, :1], len(ids))[0]
+        return self.read(torch.tensor([ids]))[0]

@@ -97,7 +97,7 @@ class Tokenizer:
         """
         if self._bpe is not None:
             return self._bpe.encode(text).ids
-        if unknown := sorted(set(text) - set(self._index)):
+        if unknown := sorted(set(text).difference(self._index)):
             known = "".join(self._characters)
             raise ValueError(
                 f"the model's vocabulary lacks {' '.join(map(repr, unknown[:20]))}; it knows the "

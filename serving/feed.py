@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from inference.batching import Request
 
 PAUSE = 4  # times a delivery; the steps then have four fifths of the interpreter
+LONGEST = 0.025  # seconds of a pause; requests that come meanwhile can make a delivery long
 
 
 class Feed:
@@ -19,7 +20,8 @@ class Feed:
 
     The event loop shares the interpreter with the batcher's thread. So there is one delivery at a
     time, and after it a pause of several times what it took: under load the pieces of text get
-    longer instead of the steps slower. A lone reader gets every token at once.
+    longer instead of the steps slower. No pause is one that a reader would see, and a lone reader
+    gets every token at once.
 
     Args:
         loop: where the coroutines run.
@@ -67,4 +69,4 @@ class Feed:
             if not self._news:
                 self._underway = False
                 return
-        self._loop.call_later(PAUSE * took, self._deliver)
+        self._loop.call_later(min(PAUSE * took, LONGEST), self._deliver)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import os
@@ -55,7 +56,7 @@ class Registry:
             ApiError: 404 where there is none, 500 where it is damaged.
         """
         plain, _, tag = name.partition(":")
-        folder = self._folders().get(plain.casefold())
+        folder = self._folders(plain.casefold()).get(plain.casefold())
         if folder is None or tag.casefold() not in ("", "latest"):
             raise not_found(name)
         artifact = self._artifact(folder)
@@ -98,7 +99,8 @@ class Registry:
         models = list(self._loaded.values())
         await asyncio.gather(*(asyncio.to_thread(one.close, grace) for one in models))
 
-    def _folders(self) -> dict[str, Path]:
+    def _folders(self, name: str | None = None) -> dict[str, Path]:
+        """The folders of models by name, or the one of that name, all names without case."""
         try:
             with os.scandir(self.settings.models) as entries:
                 names = [entry.name for entry in entries if entry.name[0] not in "._"]
@@ -106,11 +108,13 @@ class Registry:
             raise ApiError(500, f"the models folder cannot be read: {error.strerror}") from error
         root = self.settings.models.resolve()
         folders = {}
-        for name in sorted(names):
-            folder = root / name
+        for each in sorted(names):
+            if name not in (None, each.casefold()):
+                continue
+            folder = root / each
             # A link may lead elsewhere; what it leads to is then not in the models folder.
             if (folder / MANIFEST).is_file() and folder.resolve().parent == root:
-                folders[name.casefold()] = folder
+                folders[each.casefold()] = folder
         return folders
 
     def _artifact(self, folder: Path) -> Artifact | str:
@@ -155,6 +159,7 @@ class Registry:
         except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
             _log.warning("%s could not be loaded: %s", artifact.name, error)
             raise ApiError(500, f"{artifact.name} could not be loaded: {error}") from error
+        await asyncio.to_thread(_settle)
         loaded.load_ns = time.perf_counter_ns() - began
         loaded.keep_alive = self.settings.keep_alive
         self._loaded[artifact.name] = loaded
@@ -192,9 +197,26 @@ class Registry:
         if loaded.users or loaded.closed:
             return
         loaded.closed = True
-        task = asyncio.create_task(asyncio.to_thread(loaded.close, 0.0))
+        task = asyncio.create_task(_close(loaded))
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
+
+
+async def _close(loaded: Loaded) -> None:
+    await asyncio.to_thread(loaded.close, 0.0)
+    del loaded
+    await asyncio.to_thread(_settle)
+
+
+def _settle() -> None:
+    """Collects what is gone, and keeps the collector from what stays.
+
+    A model has hundreds of thousands of objects. To look through them takes a tenth of a second,
+    in which no text goes on.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _expiry(loaded: Loaded) -> float:

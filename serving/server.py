@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 
@@ -12,6 +13,10 @@ import uvicorn
 
 from serving.app import make_app
 from serving.settings import Settings
+
+# Seconds that the event loop keeps the interpreter while a batcher's thread waits for it; with
+# Python's own 5 ms a decode step on a GPU would take several times as long.
+SWITCH = 0.001
 
 
 class Server(uvicorn.Server):
@@ -43,6 +48,8 @@ class Server(uvicorn.Server):
         host, port = listener.getsockname()[:2]
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         before = {}
+        switch = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH)
         if threading.current_thread() is threading.main_thread():
             # uvicorn raises the signals that it took once more when it is done; all is done then.
             taken = (signal.SIGINT, signal.SIGTERM)
@@ -50,6 +57,7 @@ class Server(uvicorn.Server):
         try:
             self.run(sockets=[listener])
         finally:
+            sys.setswitchinterval(switch)
             for name, handler in before.items():
                 signal.signal(name, handler)
 
