@@ -156,22 +156,21 @@ class DecodeLoop:
 
     def _keep_room(self) -> Iterator[tuple[Generation, str]]:
         """Where a text fills its window, goes on with its last half, or ends it."""
-        if all(self.engine.room(slot) for slot in self.active):
+        if not self.engine.full():
             return
         yield from self._read(0)
-        full: dict[int, list[int]] = {}
-        for slot, text in list(self.active.items()):
-            if self.engine.room(slot):
-                continue
+        shifted: dict[int, list[int]] = {}
+        for slot in self.engine.full():
+            text = self.active[slot]
             if not text.options.shift:
                 yield text, text.cut()
                 self._free(slot)
                 continue
             window = self.engine.window(text.options)
             keep = min(text.options.keep, window // 2)
-            full[slot] = text.options.fit(text.ids, keep + max(1, (window - keep) // 2))
-        if full:
-            self.engine.shift(full)
+            shifted[slot] = text.options.fit(text.ids, keep + max(1, (window - keep) // 2))
+        if shifted:
+            self.engine.shift(shifted)
 
     def _read(self, behind: int) -> Iterator[tuple[Generation, str]]:
         """Takes the tokens of all steps underway but the last ``behind``."""

@@ -87,6 +87,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--shape", choices=("gpt2", "shakespeare", "course"), default="gpt2")
     parser.add_argument("--batches", default="32x128,16x1024", help="rows x tokens, by comma")
     parser.add_argument("--r", type=int, default=8, help="rank of the adapters (%(default)s)")
+    parser.add_argument("--quantize", choices=("4bit",), help="keep the frozen layers in 4 bits")
     parser.add_argument("--precision", default="bf16-mixed", help="(%(default)s)")
     parser.add_argument("--accelerator", default="auto", help="(%(default)s)")
     parser.add_argument("--strategy", default="cuda_graph_auto", help="(%(default)s)")
@@ -120,7 +121,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _measure(arguments: argparse.Namespace, base: Path, batch: str) -> dict[str, Any]:
     size, context = map(int, batch.split("x"))
-    model = GPT2LoRA(str(base), r=arguments.r)
+    model = GPT2LoRA(str(base), r=arguments.r, quantize=arguments.quantize)
     steps = arguments.steps * (arguments.rounds + 2)
     data = RandomTokens(SHAPES[arguments.shape].vocab_size, context, size, 64)
     clock = Clock()

@@ -54,9 +54,12 @@ class Feed:
         self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        self._began = time.perf_counter()
         with self._lock:
+            if not self._news:
+                self._underway = False
+                return
             news, self._news = self._news, {}
+        self._began = time.perf_counter()
         for request in news:
             if event := self._events.get(request):
                 event.set()
@@ -64,9 +67,6 @@ class Feed:
         self._loop.call_soon(self._rest)
 
     def _rest(self) -> None:
+        # Also where nothing came meanwhile: perhaps because the steps had to wait for this.
         took = time.perf_counter() - self._began
-        with self._lock:
-            if not self._news:
-                self._underway = False
-                return
         self._loop.call_later(min(PAUSE * took, LONGEST), self._deliver)

@@ -1,11 +1,13 @@
 """Many clients on one model: none lost, none mixed up, none held back by another."""
 
 import asyncio
+import gc
 import json
 import shutil
 import socket
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import httpx
@@ -221,3 +223,14 @@ def test_memory_of_what_is_over_is_let_go(server: Running, keep_alive) -> None:
         parts = server.server.app.state.server
         until(lambda: not parts.registry.feed._events)
         until(lambda: parts.metrics.in_flight == 0)
+
+
+def test_an_unloaded_model_leaves_the_memory(models: Path) -> None:
+    with serving(models) as server, httpx.Client(base_url=server.url) as client:
+        _text(client.post("/api/generate", json=_asked(0)))
+        registry = server.server.app.state.server.registry
+        generator = weakref.ref(registry.running()[0].batcher.generator)
+        assert gc.get_freeze_count() > 0  # the collector does not look through it again
+        assert generator() is not None
+        client.post("/api/generate", json={"model": "tiny", "keep_alive": 0})
+        until(lambda: generator() is None)
