@@ -188,8 +188,16 @@ class Batcher:
             self._changed.notify()
 
     def _run(self) -> None:
-        self.generator.engine.warm_up()
+        broken: Exception | None = None
+        try:
+            self.generator.engine.warm_up()
+        except Exception as error:  # a compiler can fail, or the GPU's memory be full
+            _log.exception("the model could not be made ready")
+            broken = error
         while self._next_orders():
+            if broken is not None:
+                self._fail(broken)
+                continue
             try:
                 news = list(self._loop.turn())
             except Exception as error:

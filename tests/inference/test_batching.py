@@ -236,6 +236,23 @@ def test_closing_lets_running_texts_end_within_their_grace() -> None:
     assert 1.4 < time.monotonic() - began < 4
 
 
+def test_a_model_that_cannot_be_made_ready_answers_with_why(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = _generator(2)
+
+    def fail() -> None:
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(generator.engine, "warm_up", fail)
+    batcher = Batcher(generator)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="could not be generated: no kernel"):
+            batcher.submit("the cat", SamplingOptions(5)).result(10)
+    batcher.close()
+    assert "could not be made ready" in caplog.text
+
+
 def test_a_failing_step_ends_its_texts_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
     generator = _generator(2)
     step = generator.engine.step
