@@ -5,6 +5,7 @@ import gc
 import resource
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -240,11 +241,7 @@ def test_a_model_that_cannot_be_made_ready_answers_with_why(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = _generator(2)
-
-    def fail() -> None:
-        raise RuntimeError("no kernel")
-
-    monkeypatch.setattr(generator.engine, "warm_up", fail)
+    monkeypatch.setattr(generator.engine, "warm_up", Mock(side_effect=RuntimeError("no kernel")))
     batcher = Batcher(generator)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="could not be generated: no kernel"):
