@@ -104,9 +104,9 @@ class CachedGPT:
             keys[rows, : x.shape[1]] = k
             values[rows, : x.shape[1]] = v
         q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
-        # What comes first in a text sees itself alone.
+        # What comes first in a text sees itself alone. (B, H, T, C / H)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        x = x.transpose(1, 2).flatten(2)  # (B, H, T, C / H) before
+        x = x.transpose(1, 2).flatten(2)
         return self._linear(x, f"{name}.out") if f"{name}.out.weight" in self.weights else x
 
     def _mlp(self, x: Tensor, layer: int) -> Tensor:

@@ -156,21 +156,22 @@ class DecodeLoop:
 
     def _keep_room(self) -> Iterator[tuple[Generation, str]]:
         """Where a text fills its window, goes on with its last half, or ends it."""
-        if not self.engine.full():
+        if all(self.engine.room(slot) for slot in self.active):
             return
         yield from self._read(0)
-        shifted: dict[int, list[int]] = {}
-        for slot in self.engine.full():
-            text = self.active[slot]
+        full: dict[int, list[int]] = {}
+        for slot, text in list(self.active.items()):
+            if self.engine.room(slot):
+                continue
             if not text.options.shift:
                 yield text, text.cut()
                 self._free(slot)
                 continue
             window = self.engine.window(text.options)
             keep = min(text.options.keep, window // 2)
-            shifted[slot] = text.options.fit(text.ids, keep + max(1, (window - keep) // 2))
-        if shifted:
-            self.engine.shift(shifted)
+            full[slot] = text.options.fit(text.ids, keep + max(1, (window - keep) // 2))
+        if full:
+            self.engine.shift(full)
 
     def _read(self, behind: int) -> Iterator[tuple[Generation, str]]:
         """Takes the tokens of all steps underway but the last ``behind``."""

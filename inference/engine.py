@@ -57,10 +57,7 @@ class DecodeEngine:
         self._options = [SamplingOptions()] * self.slots
         self._chances = [torch.Generator() for _ in range(self.slots)]
         self._texts: list[list[int]] = [[] for _ in range(self.slots)]
-        self._windows = [model.context] * self.slots
         self._active: set[int] = set()
-        # What a step must do for the texts that are active; see _mode and _adjusted.
-        self._way = (GREEDY, False)
         self._graphs: dict[tuple[int, int, bool], torch.cuda.CUDAGraph] = {}
         self._readers: dict[tuple[int, int], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
         self._pool: Any = None
@@ -77,13 +74,11 @@ class DecodeEngine:
             if self._options[slot].json:
                 self.choice.banned[slot] = False
             self._options[slot] = options
-            self._windows[slot] = self.window(options)
             self._active.add(slot)
             if options.seed is None:
                 self._chances[slot].seed()
             else:
                 self._chances[slot].manual_seed(options.seed)
-        self._way = (self._mode(), self._adjusted())
         self.choice.set({slot: options for slot, (_, options) in texts.items()})
         self._fill({slot: ids for slot, (ids, _) in texts.items()}, fresh=True)
 
@@ -98,11 +93,10 @@ class DecodeEngine:
     def stop(self, slot: int) -> None:
         """Lets go of a text; the slot is free."""
         self._active.discard(slot)
-        self._way = (self._mode(), self._adjusted())
 
-    def full(self) -> list[int]:
-        """Slots whose text fills its window of the context; it must be shifted or stopped."""
-        return [slot for slot in self._active if self._next[slot] >= self._windows[slot]]
+    def room(self, slot: int) -> int:
+        """Tokens that ``slot`` can still make before its window of the context is full."""
+        return self.window(self._options[slot]) - self._next[slot]
 
     def window(self, options: SamplingOptions) -> int:
         """Positions that a text with these options uses."""
@@ -149,7 +143,7 @@ class DecodeEngine:
     @torch.inference_mode()
     def step(self) -> "Step":
         """Makes one token for each slot; those of free slots mean nothing."""
-        mode, adjusted = self._way
+        mode, adjusted = self._mode(), self._adjusted()
         longest = max((self._next[slot] + 1 for slot in self._active), default=1)
         if not self.cache:
             self._recompute(mode, adjusted)

@@ -4,10 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-
-_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ class Choice:
         """
         scaled = logits / self.temperature.clamp(min=1e-5)
         if likeliest:
-            values, order = top(scaled, likeliest)  # (B, likeliest)
+            values, order = scaled.topk(likeliest, dim=-1)  # (B, likeliest)
         else:
             values, order = scaled.sort(dim=-1, descending=True, stable=True)  # (B, V)
         values = values.masked_fill(self._rank[: values.shape[1]] >= self.top_k, float("-inf"))
@@ -190,20 +187,3 @@ class Choice:
         place = torch.minimum(place, keep.sum(dim=-1, keepdim=True) - 1)
         sampled = order.gather(1, place).squeeze(1)
         return torch.where(self.temperature[:, 0] > 0, sampled, logits.argmax(dim=-1))
-
-
-def top(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """``rows.topk(count)``, values and places (B, count), of long rows in two stages.
-
-    A row is cut into chunks. The ``count`` largest values are in chunks whose own largest value is
-    among the ``count`` largest of those, so that all but a twelfth of GPT-2's vocabulary need not
-    be sorted: on a GPU that takes longer than the products of the output layer.
-    """
-    if rows.shape[1] < 2 * count * _CHUNK:
-        return rows.topk(count, dim=-1)
-    chunks = F.pad(rows, (0, -rows.shape[1] % _CHUNK), value=float("-inf"))
-    chunks = chunks.unflatten(1, (-1, _CHUNK))  # (B, N, chunk)
-    best = chunks.amax(dim=-1).topk(count, dim=-1).indices  # (B, count)
-    kept = chunks.gather(1, best[:, :, None].expand(-1, -1, _CHUNK)).flatten(1)
-    values, place = kept.topk(count, dim=-1)
-    return values, best.gather(1, place // _CHUNK) * _CHUNK + place % _CHUNK

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,9 @@ def main(argv: Sequence[str]) -> int:
             _random_model(models / "bench", arguments.shape)
         with _server(models, arguments) as (url, pid):
             report = asyncio.run(_measure(url, pid, arguments))
-    report["where"] = where("cuda" if report["on_gpu"] else "cpu")
     # On a GPU in half precision, sums are rounded in another way for another number of texts.
-    exact = not report["on_gpu"]
+    exact = not report.pop("on_gpu")
+    report["where"] = where("cpu" if exact else "cuda")
     if arguments.json:
         print(json.dumps(report))
         return 0
@@ -188,11 +187,10 @@ async def _measure(url: str, pid: int, arguments: argparse.Namespace) -> dict[st
 
 
 async def _timed(work: "Callable[[], Awaitable[list[_Told]]]") -> "tuple[float, list[_Told]]":
-    """Tokens a second, and what was told; it is read when the clock has stopped."""
+    """Tokens a second, and what was told."""
     began = time.perf_counter()
     told = await work()
-    seconds = time.perf_counter() - began
-    return sum(one.tokens for one in told) / seconds, told
+    return sum(one.tokens for one in told) / (time.perf_counter() - began), told
 
 
 async def _soak(
@@ -222,28 +220,26 @@ def _processor_ms(pid: int) -> float:
 
 
 class _Told:
-    """A stream that was read: its text, tokens, and milliseconds to the first piece."""
+    """A stream that was read: its text, tokens, and milliseconds to the first piece.
 
-    def __init__(self, chunks: list[bytes], first_ms: float) -> None:
-        self.first_ms = first_ms
-        self._chunks = chunks
+    The rows but the last are read when the text is asked for, so that the clock has stopped.
 
-    @cached_property
-    def _documents(self) -> list[dict[str, Any]]:
+    Raises:
+        ValueError: the stream ended with an error.
+    """
+
+    def __init__(self, content: bytes, first_ms: float) -> None:
         # What begins with { is a row; the other lines are the lengths of HTTP's chunks.
-        lines = b"".join(self._chunks).split(b"\n")
-        documents = [json.loads(line) for line in lines if line.startswith(b"{")]
-        if "error" in documents[-1]:
-            raise ValueError(documents[-1]["error"])
-        return documents
+        self._rows = [row for row in content.split(b"\n") if row.startswith(b"{")]
+        last = json.loads(self._rows[-1])
+        if "error" in last:
+            raise ValueError(last["error"])
+        self.tokens: int = last["eval_count"]
+        self.first_ms = first_ms
 
     @property
     def text(self) -> str:
-        return "".join(document["response"] for document in self._documents)
-
-    @property
-    def tokens(self) -> int:
-        return self._documents[-1]["eval_count"]
+        return "".join(json.loads(row)["response"] for row in self._rows)
 
 
 async def _stream(host: str, port: int, path: str, body: dict[str, Any]) -> _Told:
@@ -263,7 +259,7 @@ async def _stream(host: str, port: int, path: str, body: dict[str, Any]) -> _Tol
         writer.close()
     if b" 200 " not in head_of_answer.split(b"\r\n")[0]:
         raise ValueError(f"the server refused: {b''.join(chunks).decode()}")
-    return _Told(chunks, first_ms)
+    return _Told(b"".join(chunks), first_ms)
 
 
 async def _get(host: str, port: int, path: str) -> bytes:

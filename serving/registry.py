@@ -56,7 +56,8 @@ class Registry:
             ApiError: 404 where there is none, 500 where it is damaged.
         """
         plain, _, tag = name.partition(":")
-        folder = self._folders(plain.casefold()).get(plain.casefold())
+        plain = plain.casefold()
+        folder = self._folders(plain).get(plain)
         if folder is None or tag.casefold() not in ("", "latest"):
             raise not_found(name)
         artifact = self._artifact(folder)
@@ -99,22 +100,21 @@ class Registry:
         models = list(self._loaded.values())
         await asyncio.gather(*(asyncio.to_thread(one.close, grace) for one in models))
 
-    def _folders(self, name: str | None = None) -> dict[str, Path]:
-        """The folders of models by name, or the one of that name, all names without case."""
+    def _folders(self, only: str | None = None) -> dict[str, Path]:
+        """The folders of models by case-folded name; ``only`` the one of that name."""
         try:
             with os.scandir(self.settings.models) as entries:
                 names = [entry.name for entry in entries if entry.name[0] not in "._"]
+            names = [name for name in names if only in (None, name.casefold())]
         except OSError as error:
             raise ApiError(500, f"the models folder cannot be read: {error.strerror}") from error
         root = self.settings.models.resolve()
         folders = {}
-        for each in sorted(names):
-            if name not in (None, each.casefold()):
-                continue
-            folder = root / each
+        for name in sorted(names):
+            folder = root / name
             # A link may lead elsewhere; what it leads to is then not in the models folder.
             if (folder / MANIFEST).is_file() and folder.resolve().parent == root:
-                folders[each.casefold()] = folder
+                folders[name.casefold()] = folder
         return folders
 
     def _artifact(self, folder: Path) -> Artifact | str:
@@ -159,7 +159,7 @@ class Registry:
         except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
             _log.warning("%s could not be loaded: %s", artifact.name, error)
             raise ApiError(500, f"{artifact.name} could not be loaded: {error}") from error
-        await asyncio.to_thread(_settle)
+        _settle()
         loaded.load_ns = time.perf_counter_ns() - began
         loaded.keep_alive = self.settings.keep_alive
         self._loaded[artifact.name] = loaded
@@ -205,7 +205,7 @@ class Registry:
 async def _close(loaded: Loaded) -> None:
     await asyncio.to_thread(loaded.close, 0.0)
     del loaded
-    await asyncio.to_thread(_settle)
+    _settle()
 
 
 def _settle() -> None:

@@ -59,9 +59,10 @@ class Prober:
         if not line:
             _, said = self._process.communicate()
             code, said = self._process.returncode, " ".join(said.split())[-300:]
+            reason = f": {said}" if said else ""
             if code < 0:
-                raise Crashed(f"the process that ran it was ended by signal {-code}: {said}")
-            raise ValueError(f"the process that ran it ended with code {code}: {said}")
+                raise Crashed(f"the process that ran it was ended by signal {-code}{reason}")
+            raise ValueError(f"the process that ran it ended with code {code}{reason}")
         answer = json.loads(line)
         if "error" in answer:
             raise ValueError(answer["error"])
