@@ -6,7 +6,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -67,7 +66,6 @@ class AttentionMaps(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._draw(trainer, pl_module, save=True)
 
-    @rank_zero_only
     def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule, save: bool) -> None:
         net: Any = pl_module.net
         tokenizer = Tokenizer(trainer.datamodule.tokenizer.to_json())  # type: ignore[attr-defined]
@@ -78,9 +76,12 @@ class AttentionMaps(pl.Callback):
         forward = getattr(net, "_compiled_call_impl", None)
         net._compiled_call_impl = None
         try:
+            # In all processes: weights that are shared out (FSDP) are put together for a forward.
             weights = attention_weights(net, torch.tensor([ids], device=device))
         finally:
             net._compiled_call_impl = forward
+        if not trainer.is_global_zero:
+            return
         figure = attention_figure(weights, labels)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

@@ -17,7 +17,7 @@ class TextSamples(pl.Callback):
 
     Same prompts, same seed: what changes from sample to sample is what was learnt. The texts are
     made by the project's own sampler from a copy of the weights, so the training, its random
-    numbers included, does not notice. Not for sharded weights (FSDP).
+    numbers included, does not notice.
 
     Args:
         prompts: beginnings of texts; they must be in the vocabulary.
@@ -60,15 +60,17 @@ class TextSamples(pl.Callback):
     ) -> None:
         # A step may be several of the optimiser's, so the interval may be passed between two.
         if trainer.global_step // self.every_n_steps > self._last // self.every_n_steps:
-            self._write(trainer, pl_module)
+            # Asked for by all processes: sharded weights (FSDP) are put together here.
+            self._write(trainer, trainer.strategy.lightning_module_state_dict())
         self._last = trainer.global_step
 
     @rank_zero_only
-    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        net: Any = pl_module.net
+    def _write(self, trainer: pl.Trainer, state: dict[str, Any]) -> None:
+        net: Any = trainer.lightning_module.net
+        weights = {name.removeprefix("net."): value for name, value in state.items()}
         generator = TextGenerator(
             asdict(net.config),
-            net.state_dict(),
+            weights,
             Tokenizer(trainer.datamodule.tokenizer.to_json()),  # type: ignore[attr-defined]
             device="cpu",
             slots=len(self.prompts),

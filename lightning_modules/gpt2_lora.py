@@ -4,7 +4,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torchmetrics import MeanMetric
@@ -90,6 +90,11 @@ class GPT2LoRA(pl.LightningModule):
         """Loads the base and puts the adapters in, once."""
         if hasattr(self, "net"):
             return
+        if self.device_mesh is not None:
+            raise ValueError(
+                "the adapters are not made for ModelParallelStrategy; take ddp, or for a base that "
+                "one GPU cannot hold lightning.pytorch.strategies.FSDPStrategy, see docs/scaling.md"
+            )
         given = self.hparams
         device: Any = "cpu" if self._trainer is None else self._trainer.strategy.root_device
         model, self.base_sha256 = load_base(
@@ -116,7 +121,7 @@ class GPT2LoRA(pl.LightningModule):
         """Of the frozen weights. FSDP shards only what has one type, and casts by itself."""
         if self._trainer is None or not str(self._trainer.precision).startswith("bf16"):
             return torch.float32
-        sharded = isinstance(self._trainer.strategy, FSDPStrategy | ModelParallelStrategy)
+        sharded = isinstance(self._trainer.strategy, FSDPStrategy)
         return torch.float32 if sharded else torch.bfloat16
 
     def _check_data(self) -> None:
@@ -152,8 +157,9 @@ class GPT2LoRA(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         loss = self.val_loss.compute()
         self.val_loss.reset()
-        self.log("val/loss", loss)
-        self.log("val/perplexity", loss.exp())
+        # The mean over all processes already; sync_dist keeps Lightning from asking for it.
+        self.log("val/loss", loss, sync_dist=True)
+        self.log("val/perplexity", loss.exp(), sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         trained = [p for p in self.parameters() if p.requires_grad]

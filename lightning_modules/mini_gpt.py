@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric
 
 from lightning_modules.nets.gpt import GPT, GPTConfig
 from lightning_modules.optimizers import clippable
+from lightning_modules.sharding import shard
 
 Batch = tuple[Tensor, Tensor]
 
@@ -107,6 +108,7 @@ class MiniGPT(pl.LightningModule):
                 f"the data's windows have {data.context} tokens, the model sees at most "
                 f"{self.net.config.context}; set --model.init_args.context {data.context}"
             )
+        shard(self, self.net, self.net.blocks)
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.net(ids)
@@ -127,9 +129,10 @@ class MiniGPT(pl.LightningModule):
         loss = self.val_loss.compute()
         self.val_loss.reset()
         chars = getattr(getattr(self.trainer, "datamodule", None), "chars_per_token", 1.0)
-        self.log("val/loss", loss)
-        self.log("val/perplexity", loss.exp())
-        self.log("val/bits_per_char", loss / (math.log(2) * chars))
+        # The mean over all processes already; sync_dist keeps Lightning from asking for it.
+        self.log("val/loss", loss, sync_dist=True)
+        self.log("val/perplexity", loss.exp(), sync_dist=True)
+        self.log("val/bits_per_char", loss / (math.log(2) * chars), sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters = [p for p in self.parameters() if p.requires_grad]

@@ -5,6 +5,9 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.strategies import FSDPStrategy
+from torch.distributed.device_mesh import init_device_mesh
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from callbacks import AttentionMaps, ExportText, TextSamples
 from datamodules import CharTextDataModule
@@ -143,3 +146,23 @@ def test_a_prompt_outside_the_vocabulary_stops_before_training() -> None:
 def test_the_exports_name_their_formats() -> None:
     with pytest.raises(ValueError, match="no format torchscript; it has safetensors"):
         ExportText("x", ("torchscript",))
+
+
+def test_fsdp1_is_refused() -> None:
+    model = MiniGPT(vocab_size=15)
+    model.trainer = trainer()
+    model.trainer._accelerator_connector.strategy = FSDPStrategy()
+    with pytest.raises(ValueError, match=r"take lightning.*ModelParallelStrategy"):
+        model.configure_model()
+
+
+def test_tensor_parallelism_is_refused() -> None:
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        model = MiniGPT(vocab_size=15)
+        names = ("data_parallel", "tensor_parallel")
+        model._device_mesh = init_device_mesh("cpu", (1, 2), mesh_dim_names=names)
+        with pytest.raises(ValueError, match="data_parallel_size 2"):
+            model.configure_model()
+    finally:
+        torch.distributed.destroy_process_group()

@@ -36,11 +36,11 @@ class ListImages(pl.Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         # A batch of strategy multi_step holds row numbers.
-        images = batch[0] if batch[0].ndim == 4 else self._images(trainer)[batch[0]]
+        images = batch[0] if batch[0].ndim == 4 else self._images(trainer)[batch[0].cpu()]
         self.seen["train"].append(fingerprint(images))
 
     def _images(self, trainer) -> torch.Tensor:
-        return trainer.datamodule._splits["train"][0]
+        return trainer.datamodule._splits["train"][0].cpu()
 
     def on_test_batch_end(
         self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0
@@ -61,4 +61,4 @@ class ListImages(pl.Callback):
 def fingerprint(images: torch.Tensor) -> torch.Tensor:
     """A number that tells images (B, 1, 28, 28) apart, however they are batched."""
     weights = torch.randn(28 * 28, generator=torch.Generator().manual_seed(0)).double()
-    return (images.flatten(1).double() * weights).sum(dim=1).round(decimals=6)
+    return (images.cpu().flatten(1).double() * weights).sum(dim=1).round(decimals=6)

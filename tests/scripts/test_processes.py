@@ -15,11 +15,14 @@ from tests.conftest import ROOT
 from tests.scripts.spies import fingerprint
 from tests.scripts.test_train import DIGITS, weights
 
+ON = ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)]
+
 
 def in_process_of_its_own(*arguments: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, "-m", "scripts.cli", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=300,
@@ -54,10 +57,20 @@ def test_killed_and_resumed_is_bit_identical(workplace: Path) -> None:
     assert all(torch.equal(best[name], expected[name]) for name in expected)
 
 
+def needs_two_gpus(accelerator: str) -> None:
+    if accelerator == "gpu" and torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA GPUs")
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("accelerator", ON)
 def test_two_processes_of_many_steps_are_one_of_twice_the_batch(
-    workplace: Path, gpu_learning
+    workplace: Path, gpu_learning, monkeypatch: pytest.MonkeyPatch, accelerator: str
 ) -> None:
+    """On GPUs the steps are graphs, with the averaging of the gradients in them."""
+    needs_two_gpus(accelerator)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")  # sums of float32, in whatever order
+
     def options(folder: Path) -> tuple[str, ...]:
         folder.mkdir()
         spy = {"class_path": "tests.scripts.spies.ListImages", "init_args": {"folder": str(folder)}}
@@ -68,11 +81,12 @@ def test_two_processes_of_many_steps_are_one_of_twice_the_batch(
         return (*DIGITS, "-c", str(folder / "spy.yaml"), *still, *limits)
 
     two, one = workplace / "two", workplace / "one"
+    on = f"--trainer.accelerator={accelerator}"
     spread = ("--trainer.devices=2", "--trainer.strategy=cuda_graph_ddp_auto")
-    fit = in_process_of_its_own(*options(two), *spread, "--trainer.accelerator=cpu")
+    fit = in_process_of_its_own(*options(two), *spread, on)
     assert fit.returncode == 0, fit.stderr
     alone = ("--trainer.strategy=cuda_graph_auto", "--data.init_args.batch_size=64")
-    code, _, err = gpu_learning(*options(one), *alone, "--trainer.accelerator=cpu")
+    code, _, err = gpu_learning(*options(one), *alone, on)
     assert code == 0, err
 
     shares = [torch.load(two / f"train-{rank}.pt").reshape(3, -1) for rank in (0, 1)]
@@ -81,8 +95,8 @@ def test_two_processes_of_many_steps_are_one_of_twice_the_batch(
         seen = torch.cat([share[epoch] for share in shares])
         assert len(seen.unique()) == len(seen) == 19 * 64
         assert torch.equal(seen.sort().values, expected[epoch].sort().values)
-    first, second = (torch.load(two / f"weights-{rank}.pt") for rank in (0, 1))
-    whole = torch.load(one / "weights-0.pt")
+    first, second = (torch.load(two / f"weights-{rank}.pt", map_location="cpu") for rank in (0, 1))
+    whole = torch.load(one / "weights-0.pt", map_location="cpu")
     for name, value in whole.items():
         assert torch.equal(first[name], second[name]), name
         assert (first[name] - value).abs().max() < 1e-4, name
@@ -116,3 +130,37 @@ def test_two_processes_share_the_images(workplace: Path, gpu_learning) -> None:
         return next(line for line in text.splitlines() if "test/acc " in line).split()[-2]
 
     assert accuracy(out) == accuracy(test.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accelerator", ON)
+def test_sharded_over_two_processes_is_one_of_twice_the_batch(
+    workplace: Path, gpu_learning, accelerator: str
+) -> None:
+    """Weight decay of the matrices and clipping by the norm of all shards included."""
+    needs_two_gpus(accelerator)
+    fit = (
+        *("fit", "-c", "configs/mini_gpt.yaml", f"--trainer.accelerator={accelerator}"),
+        *("--trainer.max_epochs=1", "--trainer.limit_train_batches=60"),
+        *("--trainer.logger.init_args.log_graph=false", "--trainer.gradient_clip_val=0.2"),
+        *("--model.init_args.weight_decay=0.5", "--model.init_args.tied=true"),
+        "--model.init_args.vocab_size=15",  # made where it is asked for, from the same numbers
+    )
+    spread = (
+        *("--trainer.devices=2", "--data.init_args.batch_size=16"),
+        "--trainer.strategy=lightning.pytorch.strategies.ModelParallelStrategy",
+        "--trainer.strategy.init_args.data_parallel_size=2",
+        "--trainer.strategy.init_args.tensor_parallel_size=1",
+        "--trainer.strategy.init_args.save_distributed_checkpoint=false",
+    )
+    two = in_process_of_its_own(*fit, *spread, "--trainer.logger.init_args.name=two")
+    assert two.returncode == 0, two.stderr
+    code, _, err = gpu_learning(*fit, "--data.init_args.batch_size=32")
+    assert code == 0, err
+    logs = workplace / "logs"
+    runs = [logs / name / "version_0" for name in ("two", "mini_gpt")]
+    sharded, whole = (weights(run / "checkpoints" / "last.ckpt") for run in runs)
+    assert sharded.keys() == whole.keys()
+    for name, value in whole.items():
+        assert (sharded[name] - value).abs().max() < 1e-3, name
+    assert (runs[0] / "attention.png").is_file()
