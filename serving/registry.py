@@ -37,6 +37,7 @@ class Registry:
     def __init__(self, settings: Settings, feed: Feed) -> None:
         self.settings = settings
         self.feed = feed
+        self._found: dict[str, Path] = {}
         self._known: dict[str, tuple[tuple[int, int], Artifact | str]] = {}
         self._loaded: dict[str, Loaded] = {}
         self._loading: dict[str, asyncio.Task[Loaded]] = {}
@@ -57,9 +58,14 @@ class Registry:
         """
         plain, _, tag = name.partition(":")
         plain = plain.casefold()
-        folder = self._folders(plain).get(plain)
-        if folder is None or tag.casefold() not in ("", "latest"):
+        if tag.casefold() not in ("", "latest"):
             raise not_found(name)
+        folder = self._found.get(plain)
+        if folder is None or not self._holds_model(folder):
+            folder = self._folders(plain).get(plain)
+            if folder is None:
+                raise not_found(name)
+            self._found[plain] = folder
         artifact = self._artifact(folder)
         if isinstance(artifact, str):
             raise ApiError(500, artifact)
@@ -108,14 +114,14 @@ class Registry:
             names = [name for name in names if only in (None, name.casefold())]
         except OSError as error:
             raise ApiError(500, f"the models folder cannot be read: {error.strerror}") from error
-        root = self.settings.models.resolve()
-        folders = {}
-        for name in sorted(names):
-            folder = root / name
-            # A link may lead elsewhere; what it leads to is then not in the models folder.
-            if (folder / MANIFEST).is_file() and folder.resolve().parent == root:
-                folders[name.casefold()] = folder
-        return folders
+        folders = [self.settings.models / name for name in sorted(names)]
+        return {one.name.casefold(): one for one in folders if self._holds_model(one)}
+
+    def _holds_model(self, folder: Path) -> bool:
+        # A link may lead elsewhere; what it leads to is then not in the models folder.
+        if folder.is_symlink() and folder.resolve().parent != self.settings.models.resolve():
+            return False
+        return (folder / MANIFEST).is_file()
 
     def _artifact(self, folder: Path) -> Artifact | str:
         """The model of a folder, or what is wrong with it."""
