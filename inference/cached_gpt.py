@@ -153,15 +153,14 @@ class CachedGPT:
         return self._norm(x, "norm") if self.pre_norm else x
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits (..., vocab_size), float32, of vectors (..., C)."""
-        logits = _product(hidden, self._head, self._head_bias)
-        return logits[..., : self.vocab_size].float()
+        """Logits (..., vocab_size) of vectors (..., C), in the type of the weights."""
+        return _product(hidden, self._head, self._head_bias)[..., : self.vocab_size]
 
     @torch.inference_mode()
     def all_logits(self, ids: list[int]) -> Tensor:
-        """Logits (T, vocab_size) after each of up to ``context`` tokens, on the CPU."""
+        """Logits (T, vocab_size), float32, after each of up to ``context`` tokens, on the CPU."""
         tokens = torch.tensor([ids], device=self.device)
-        return self.logits(self.read(tokens))[0].cpu()
+        return self.logits(self.read(tokens))[0].float().cpu()
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

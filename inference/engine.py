@@ -63,10 +63,11 @@ class DecodeEngine:
         self._pool: Any = None
         self._run_hidden, self._run_greedy = model.hidden, self._choose
         if compile:
-            # Apart: one is compiled for a first length and then for all, the other as it is. What
-            # sorts a large vocabulary is not compiled: nothing is gained, and torch 2.11 cannot.
+            # Apart: one is compiled for a first length and then for all, the others as they are.
+            # What sorts a large vocabulary is not: nothing is gained, and torch 2.11 cannot.
             self._run_hidden = torch.compile(model.hidden)
             self._run_greedy = torch.compile(self._choose, dynamic=False)
+            self.choice.place_few = torch.compile(self.choice.place, dynamic=False)
 
     def start(self, texts: Mapping[int, tuple[Sequence[int], SamplingOptions]]) -> None:
         """Gives slots new texts: tokens, 1 to ``context`` of them, and what is asked, by slot."""

@@ -113,6 +113,7 @@ class Choice:
         # Tokens that would make something else than JSON of a text.
         self.banned = torch.zeros(slots, vocab_size, dtype=torch.bool, device=device)
         self._rank = torch.arange(vocab_size, device=device)
+        self.place_few = self.place  # may be compiled; of few, it is many small kernels
 
     def set(self, options: Mapping[int, SamplingOptions]) -> None:
         """Takes the options of the texts that now have these slots."""
@@ -173,17 +174,22 @@ class Choice:
             logits, positions: of the tokens that are chosen.
             likeliest: no slot's top-k is above this, so no more need be sorted; 0 sorts all.
         """
-        scaled = logits / self.temperature.clamp(min=1e-5)
-        if likeliest:
-            values, order = scaled.topk(likeliest, dim=-1)  # (B, likeliest)
+        if likeliest:  # in the logits' own type: half of it is found in half the time
+            values, order = logits.topk(likeliest, dim=-1)  # (B, likeliest)
+            place = self.place_few(values, positions)
         else:
-            values, order = scaled.sort(dim=-1, descending=True, stable=True)  # (B, V)
+            values, order = logits.sort(dim=-1, descending=True, stable=True)  # (B, V)
+            place = self.place(values, positions)
+        sampled = order.gather(1, place).squeeze(1)
+        return torch.where(self.temperature[:, 0] > 0, sampled, logits.argmax(dim=-1))
+
+    def place(self, values: Tensor, positions: Tensor) -> Tensor:
+        """Which (B, 1) of the logits (B, n), largest first, is chosen at positions (B,)."""
+        values = values.float() / self.temperature.clamp(min=1e-5)
         values = values.masked_fill(self._rank[: values.shape[1]] >= self.top_k, float("-inf"))
         share = values.softmax(dim=-1)
         keep = (share.cumsum(dim=-1) - share < self.top_p) & (share >= self.min_p * share[:, :1])
         cumulative = (share * keep).cumsum(dim=-1)
         threshold = self.noise.gather(1, positions[:, None]) * cumulative[:, -1:]
         place = (cumulative <= threshold).sum(dim=-1, keepdim=True)
-        place = torch.minimum(place, keep.sum(dim=-1, keepdim=True) - 1)
-        sampled = order.gather(1, place).squeeze(1)
-        return torch.where(self.temperature[:, 0] > 0, sampled, logits.argmax(dim=-1))
+        return torch.minimum(place, keep.sum(dim=-1, keepdim=True) - 1)
