@@ -19,7 +19,6 @@ class MNISTCNN(ImageClassifier):
         lr: learning rate of Adam.
         label_smoothing: share of each training label spread over all classes.
         betas: decay of Adam's two averages; short memories suit a run of few steps.
-        deskew: put the digits upright before the first layer; it is part of what is exported.
     """
 
     def __init__(
@@ -30,11 +29,10 @@ class MNISTCNN(ImageClassifier):
         lr: float = 1e-3,
         label_smoothing: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
-        deskew: bool = False,
     ) -> None:
         super().__init__(num_classes, lr, label_smoothing, betas)
         self.save_hyperparameters()
-        self.net = self._build(channels, hidden, num_classes, deskew)
+        self.net = self._build(channels, hidden, num_classes)
 
     def _build(self, *sizes: Any) -> nn.Module:
         # Channels last: the layout in which convolutions and pooling are fastest, on CPU and GPU.

@@ -76,8 +76,6 @@ class TransferLearner(ImageClassifier):
         self.backbone_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-            if checkpoint["hyper_parameters"].get("deskew"):
-                raise ValueError("it was trained with deskew, and sees upright digits alone")
             weights = {
                 name.removeprefix("net."): value
                 for name, value in checkpoint["state_dict"].items()

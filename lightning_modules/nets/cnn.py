@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.nets.deskew import Deskew
-
 
 class CNN(nn.Module):
     """Two 3 x 3 convolutions with max pooling, then two linear layers.
@@ -16,19 +14,13 @@ class CNN(nn.Module):
         channels: output channels of the two convolutions.
         hidden: width of the first linear layer.
         num_classes: number of logits. The defaults have 52,138 parameters.
-        deskew: put the digits upright first, see :class:`~lightning_modules.nets.deskew.Deskew`.
     """
 
     def __init__(
-        self,
-        channels: Sequence[int] = (8, 16),
-        hidden: int = 64,
-        num_classes: int = 10,
-        deskew: bool = False,
+        self, channels: Sequence[int] = (8, 16), hidden: int = 64, num_classes: int = 10
     ) -> None:
         super().__init__()
         first, second = channels
-        self.deskew = Deskew() if deskew else None
         self.conv1 = nn.Conv2d(1, first, kernel_size=3, padding=1)
         self.conv2 = nn.Conv2d(first, second, kernel_size=3, padding=1)
         self.fc1 = nn.Linear(second * 7 * 7, hidden)
@@ -36,8 +28,6 @@ class CNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes) of images (B, 1, 28, 28)."""
-        if self.deskew is not None:
-            x = self.deskew(x)
         x = self._halve(self.conv1(x))  # (B, 8, 14, 14)
         x = self._halve(self.conv2(x))  # (B, 16, 7, 7)
         x = F.relu(self.fc1(torch.flatten(x, 1)))  # (B, 64)

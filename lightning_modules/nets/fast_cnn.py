@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.nets.deskew import Deskew
-
 
 class FastCNN(nn.Module):
     """Two convolutions without padding and two linear layers for 28 x 28 images.
@@ -18,19 +16,13 @@ class FastCNN(nn.Module):
         channels: output channels of the 5 x 5 and of the 3 x 3 convolution.
         hidden: width of the first linear layer.
         num_classes: number of logits. The defaults have 215,194 parameters.
-        deskew: put the digits upright first, see :class:`~lightning_modules.nets.deskew.Deskew`.
     """
 
     def __init__(
-        self,
-        channels: tuple[int, int] = (24, 32),
-        hidden: int = 256,
-        num_classes: int = 10,
-        deskew: bool = False,
+        self, channels: tuple[int, int] = (24, 32), hidden: int = 256, num_classes: int = 10
     ) -> None:
         super().__init__()
         first, second = channels
-        self.deskew = Deskew() if deskew else None
         self.conv1 = nn.Conv2d(1, first, kernel_size=5)
         self.conv2 = nn.Conv2d(first, second, kernel_size=3)
         self.fc1 = nn.Linear(second * 5 * 5, hidden)
@@ -38,8 +30,6 @@ class FastCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes) of images (B, 1, 28, 28)."""
-        if self.deskew is not None:
-            x = self.deskew(x)
         x = F.relu(F.max_pool2d(self.conv1(x), 2))  # (B, 24, 12, 12)
         x = F.relu(F.max_pool2d(self.conv2(x), 2))  # (B, 32, 5, 5)
         x = F.relu(self.fc1(torch.flatten(x, 1)))  # (B, 256)

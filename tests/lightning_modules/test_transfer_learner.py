@@ -115,11 +115,3 @@ def test_it_is_exported_like_any_other(backbone: Path, tmp_path: Path) -> None:
     assert model.manifest.labels == ("0", "1", "2", "3", "4")
     right = (model(source.inputs).argmax(1) == source.targets).mean()
     assert right == pytest.approx(model.manifest.document["eager"]["accuracy"], abs=0.01)
-
-
-def test_an_upright_backbone_is_refused(backbone: Path, tmp_path: Path) -> None:
-    content = torch.load(backbone, weights_only=True)
-    content["hyper_parameters"]["deskew"] = True
-    torch.save(content, tmp_path / "upright.ckpt")
-    with pytest.raises(ValueError, match="trained with deskew"):
-        TransferLearner()._load_backbone(tmp_path / "upright.ckpt")
