@@ -23,10 +23,11 @@ def shard(module: pl.LightningModule, net: nn.Module, blocks: Iterable[nn.Module
         blocks: the largest parts of ``net``.
 
     Raises:
-        ValueError: the strategy is ``FSDPStrategy`` (FSDP1), whose parameters are flat; or the mesh
-            asks for tensor parallelism.
+        ValueError: the strategy is ``FSDPStrategy`` (FSDP1), whose parameters are flat; it asks
+            for tensor parallelism; or it writes checkpoints that no export can read.
     """
-    if module._trainer is not None and isinstance(module.trainer.strategy, FSDPStrategy):
+    strategy = None if module._trainer is None else module.trainer.strategy
+    if isinstance(strategy, FSDPStrategy):
         raise ValueError(
             "FSDPStrategy makes every parameter flat, and weight decay would miss the matrices; "
             "take lightning.pytorch.strategies.ModelParallelStrategy, see docs/scaling.md"
@@ -34,11 +35,16 @@ def shard(module: pl.LightningModule, net: nn.Module, blocks: Iterable[nn.Module
     mesh = module.device_mesh
     if mesh is None or isinstance(net, FSDPModule):  # a test after a fit comes here again
         return
-    if mesh["tensor_parallel"].size() > 1:
+    # Both are what ModelParallelStrategy does unless it is told otherwise.
+    in_shards = getattr(strategy, "_save_distributed_checkpoint", False)
+    if mesh["tensor_parallel"].size() > 1 or in_shards:
         raise ValueError(
-            "the layers are not made for tensor parallelism: set "
-            f"--trainer.strategy.init_args.data_parallel_size {mesh.size()} and "
-            "--trainer.strategy.init_args.tensor_parallel_size 1"
+            "the layers are not made for tensor parallelism, and a checkpoint must be one file: "
+            f"set --trainer.strategy.init_args.data_parallel_size {mesh.size()}, "
+            "--trainer.strategy.init_args.tensor_parallel_size 1 and "
+            "--trainer.strategy.init_args.save_distributed_checkpoint false"
         )
     for part in (*blocks, net):
         fully_shard(part, mesh=mesh["data_parallel"])
+    # TensorBoard's graph page is drawn from it by torch.jit.trace, which cannot follow these.
+    module.example_input_array = None

@@ -5,7 +5,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch.distributed.device_mesh import init_device_mesh
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
@@ -156,13 +156,20 @@ def test_fsdp1_is_refused() -> None:
         model.configure_model()
 
 
-def test_tensor_parallelism_is_refused() -> None:
+@pytest.mark.parametrize(("sizes", "in_shards"), [((1, 2), False), ((2, 1), True)])
+def test_parallelism_that_is_not_made_for_is_refused(
+    sizes: tuple[int, int], in_shards: bool
+) -> None:
     torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
     try:
         model = MiniGPT(vocab_size=15)
+        model.trainer = trainer()
+        model.trainer._accelerator_connector.strategy = ModelParallelStrategy(
+            *sizes, save_distributed_checkpoint=in_shards
+        )
         names = ("data_parallel", "tensor_parallel")
-        model._device_mesh = init_device_mesh("cpu", (1, 2), mesh_dim_names=names)
-        with pytest.raises(ValueError, match="data_parallel_size 2"):
+        model._device_mesh = init_device_mesh("cpu", sizes, mesh_dim_names=names)
+        with pytest.raises(ValueError, match=r"data_parallel_size 2.*_checkpoint false"):
             model.configure_model()
     finally:
         torch.distributed.destroy_process_group()

@@ -142,8 +142,8 @@ def test_sharded_over_two_processes_is_one_of_twice_the_batch(
     fit = (
         *("fit", "-c", "configs/mini_gpt.yaml", f"--trainer.accelerator={accelerator}"),
         *("--trainer.max_epochs=1", "--trainer.limit_train_batches=60"),
-        *("--trainer.logger.init_args.log_graph=false", "--trainer.gradient_clip_val=0.2"),
-        *("--model.init_args.weight_decay=0.5", "--model.init_args.tied=true"),
+        *("--trainer.gradient_clip_val=0.2", "--model.init_args.tied=true"),
+        "--model.init_args.weight_decay=0.5",
         "--model.init_args.vocab_size=15",  # made where it is asked for, from the same numbers
     )
     spread = (
