@@ -8,6 +8,7 @@ from lightning_modules.mini_gpt import MiniGPT
 from lightning_modules.mnist_cnn import MNISTCNN
 from lightning_modules.mnist_fast import MNISTFast
 from lightning_modules.mnist_mlp import MNISTMLP
+from lightning_modules.mnist_upright import MNISTUpright
 from lightning_modules.regressor import LineRegressor, Regressor
 from lightning_modules.transfer_learner import TransferLearner
 from lightning_modules.word_similarity import WordSimilarity
@@ -21,6 +22,7 @@ __all__ = [
     "ImageClassifier",
     "LineRegressor",
     "MNISTFast",
+    "MNISTUpright",
     "MiniGPT",
     "Regressor",
     "TransferLearner",

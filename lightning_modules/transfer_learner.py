@@ -76,6 +76,8 @@ class TransferLearner(ImageClassifier):
         self.backbone_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+            if "widen" in checkpoint["hyper_parameters"]:
+                raise ValueError("it was trained on upright digits, as an MNISTUpright")
             weights = {
                 name.removeprefix("net."): value
                 for name, value in checkpoint["state_dict"].items()

@@ -5,6 +5,7 @@ from lightning_modules.nets.cnn import CNN
 from lightning_modules.nets.fast_cnn import FastCNN
 from lightning_modules.nets.gpt import GPT, GPTConfig
 from lightning_modules.nets.mlp import MLP
+from lightning_modules.nets.moments import MomentNormalization
 from lightning_modules.nets.transformer import Transformer, TransformerBlock
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "MLP",
     "FastCNN",
     "GPTConfig",
+    "MomentNormalization",
     "SelfAttention",
     "Transformer",
     "TransformerBlock",

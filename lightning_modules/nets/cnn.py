@@ -14,13 +14,20 @@ class CNN(nn.Module):
         channels: output channels of the two convolutions.
         hidden: width of the first linear layer.
         num_classes: number of logits. The defaults have 52,138 parameters.
+        normalize: a layer that the images go through first, such as a
+            :class:`~lightning_modules.nets.moments.MomentNormalization`.
     """
 
     def __init__(
-        self, channels: Sequence[int] = (8, 16), hidden: int = 64, num_classes: int = 10
+        self,
+        channels: Sequence[int] = (8, 16),
+        hidden: int = 64,
+        num_classes: int = 10,
+        normalize: nn.Module | None = None,
     ) -> None:
         super().__init__()
         first, second = channels
+        self.normalize = normalize
         self.conv1 = nn.Conv2d(1, first, kernel_size=3, padding=1)
         self.conv2 = nn.Conv2d(first, second, kernel_size=3, padding=1)
         self.fc1 = nn.Linear(second * 7 * 7, hidden)
@@ -28,6 +35,8 @@ class CNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes) of images (B, 1, 28, 28)."""
+        if self.normalize is not None:
+            x = self.normalize(x)
         x = self._halve(self.conv1(x))  # (B, 8, 14, 14)
         x = self._halve(self.conv2(x))  # (B, 16, 7, 7)
         x = F.relu(self.fc1(torch.flatten(x, 1)))  # (B, 64)

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from datamodules import DigitsDataModule
-from lightning_modules import MNISTCNN, MNISTMLP
+from lightning_modules import MNISTCNN, MNISTMLP, MNISTUpright
 
-BOTH = pytest.mark.parametrize("module", [MNISTMLP, MNISTCNN])
+ALL = pytest.mark.parametrize("module", [MNISTMLP, MNISTCNN, MNISTUpright])
 
 
 def trainer(**kwargs) -> pl.Trainer:
@@ -19,12 +19,14 @@ def trainer(**kwargs) -> pl.Trainer:
     )
 
 
-@pytest.mark.parametrize(("module", "count"), [(MNISTMLP, 109_386), (MNISTCNN, 52_138)])
+@pytest.mark.parametrize(
+    ("module", "count"), [(MNISTMLP, 109_386), (MNISTCNN, 52_138), (MNISTUpright, 52_138)]
+)
 def test_parameter_counts_of_the_course(module: type, count: int) -> None:
     assert sum(p.numel() for p in module().parameters()) == count
 
 
-@BOTH
+@ALL
 def test_fast_dev_run(module: type) -> None:
     model, data = module(), DigitsDataModule()
     one = trainer(fast_dev_run=True)
@@ -35,7 +37,7 @@ def test_fast_dev_run(module: type) -> None:
     assert torch.allclose(probabilities.sum(dim=1), torch.ones(360))
 
 
-@BOTH
+@ALL
 def test_overfits_one_batch(module: type) -> None:
     model, data = module(lr=3e-3), DigitsDataModule()
     run = trainer(max_epochs=60, overfit_batches=1, limit_val_batches=0)

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from callbacks.exporting import export, make_source
+from datamodules import DigitsDataModule
+from inference import load
+from lightning_modules import MNISTUpright, TransferLearner
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    run = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=8,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    jitter = {"jitter_rotate": 6, "jitter_shift": 1, "jitter_zoom": 0.1, "jitter_warp": 0.5}
+    run.fit(MNISTUpright(lr=3e-3, **jitter), datamodule=DigitsDataModule())
+    path = tmp_path_factory.mktemp("upright") / "last.ckpt"
+    run.save_checkpoint(path)
+    return path
+
+
+def test_leaning_digits_are_read_as_well(checkpoint: Path) -> None:
+    model = MNISTUpright.load_from_checkpoint(checkpoint, weights_only=True).eval()
+    assert model.hparams["jitter_warp"] == 0.5
+    data = DigitsDataModule()
+    data.setup("test")
+    images, labels = next(iter(data.test_dataloader()))
+    slanted = torch.tensor([[1, 0.4, 0], [0, 1, 0]]).expand(len(images), 2, 3)
+    grid = torch.nn.functional.affine_grid(slanted, list(images.shape), align_corners=False)
+    background = images.min()
+    leaning = torch.nn.functional.grid_sample(images - background, grid, align_corners=False)
+    with torch.inference_mode():
+        straight = (model(images).argmax(1) == labels).float().mean()
+        aslant = (model(leaning + background).argmax(1) == labels).float().mean()
+    assert straight > 0.9
+    assert aslant > straight - 0.02
+
+
+def test_its_files_put_images_upright_themselves(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
+    source = make_source(checkpoint, MNISTUpright, DigitsDataModule())
+    formats = ["onnx", "onnx-int8", "pt2", "torchscript", "int8", "safetensors"]
+    document = export(source, tmp_path / "upright", formats, "cpu")
+    assert document["parameters"] == 52_138
+    assert document["files"]["safetensors"]["checked"]["tensors"] == 8
+    for name in ("onnx-int8", "int8"):
+        model = load(tmp_path / "upright", name)
+        right = (model(source.inputs).argmax(1) == source.targets).mean()
+        assert right == pytest.approx(document["eager"]["accuracy"], abs=0.01)
+
+
+def test_it_is_no_backbone(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="trained on upright digits"):
+        TransferLearner()._load_backbone(checkpoint)
+
+
+@pytest.mark.parametrize("wrong", [{"jitter_rotate": -1}, {"jitter_zoom": 1}, {"widen": 2}])
+def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        MNISTUpright(**wrong)
