@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -129,7 +130,8 @@ class LRSchedulerCallback(LearningRateLog, ABC):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self.state_key not in checkpoint.get("callbacks", {}):
+        resumes = trainer.state.fn == TrainerFn.FITTING  # a test or validation schedules nothing
+        if resumes and self.state_key not in checkpoint.get("callbacks", {}):
             raise ValueError(
                 f"the checkpoint was trained without {self._name}, so there is nothing to resume "
                 "it from; take the scheduler out of this run, or start anew without --ckpt_path"

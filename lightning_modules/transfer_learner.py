@@ -76,8 +76,6 @@ class TransferLearner(ImageClassifier):
         self.backbone_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-            if "widen" in checkpoint["hyper_parameters"]:
-                raise ValueError("it was trained on upright digits, as an MNISTUpright")
             weights = {
                 name.removeprefix("net."): value
                 for name, value in checkpoint["state_dict"].items()
@@ -91,6 +89,11 @@ class TransferLearner(ImageClassifier):
                 f"({' '.join(str(error).split())[:200] or type(error).__name__}); train one with "
                 "gpu-learning fit -c configs/mnist_cnn_backbone.yaml, or give its widths"
             ) from error
+        if "widen" in checkpoint["hyper_parameters"]:
+            raise ValueError(
+                f"{path} is of an MNISTUpright, whose layers know upright digits alone; train a "
+                "backbone with gpu-learning fit -c configs/mnist_cnn_backbone.yaml"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["backbone"] = {"path": self.backbone_path, "sha256": self.backbone_sha256}

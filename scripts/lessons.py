@@ -38,7 +38,8 @@ def _list(lessons: list[Lesson]) -> int:
         print(f"      {lesson.sees}")
         for config in lesson.configs:
             print(f"      gpu-learning fit -c {config}")
-    print("\ngpu-learning lessons run 9 runs one, gpu-learning lessons verify all of them")
+    print("\nThe seconds are those of two cores, after ten or so that a command takes to start.")
+    print("gpu-learning lessons run 9 runs one, gpu-learning lessons verify all of them")
     return 0
 
 

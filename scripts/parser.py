@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -55,11 +56,17 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     if match := re.search(r"module '([^']+)' has no attribute '([^']+)'", message):
         names = [name for name in dir(import_module(match[1])) if not name.startswith("_")]
         return f"{match[1]} has no '{match[2]}'{_suggest(match[2], names)}"
+    if match := re.search(r"File does not exist: '([^']+)'", message):
+        return f"there is no {match[1]}{_suggest_file(Path(match[1]))}"
+    if "arguments are required" in message and re.search(r"\b\w+\.(model|data)\b", message):
+        return "a model and its data are needed: name an experiment, as -c configs/digits_cnn.yaml"
     lines = [line.strip(" -") for line in message.splitlines()]
     telling = [line for line in lines if line and not line.startswith(_FRAME)]
     keys = re.findall(r'^\s*(?:- )?Parser key "([^"]+)"', message, flags=re.MULTILINE)
     where = f"{'.'.join(dict.fromkeys(keys))}: " if keys else ""
-    return where + "; ".join(dict.fromkeys(telling or lines))
+    reason = "; ".join(dict.fromkeys(telling or lines))
+    reason = re.sub(r"Expected a <class '(\w+)'>", r"expected \1", reason)
+    return where + reason.replace(". Got value: ", ", got ")
 
 
 def _suggest(wrong: str, names: Iterable[str]) -> str:
@@ -69,6 +76,13 @@ def _suggest(wrong: str, names: Iterable[str]) -> str:
     if 0 < len(names) <= 16:
         return f"; it takes {', '.join(names)}"
     return "; --help lists what there is"
+
+
+def _suggest_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f", and no folder {path.parent}"
+    near = get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 _load = get_loader("yaml")

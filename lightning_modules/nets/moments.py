@@ -1,5 +1,6 @@
 """Digits brought to one pose: a layer without parameters."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -8,12 +9,16 @@ from torch import Tensor, nn
 
 
 class MomentNormalization(nn.Module):
-    """Puts each image's mass in the middle and upright, and makes narrow digits wider.
+    """Puts each image's mass in the middle and upright, as wide as a round digit is, or nearly.
 
     Mass is what lies above an image's darkest pixel. Its mean says where the digit is, its second
     moments how it leans (the slant of the line through the mass) and how narrow it is. What follows
     need not learn any of that. In training the upright digits are moved about a little at random,
     in the same interpolation, so that their images are as sharp as those of a test.
+
+    Whatever is in the image counts: a mark beside the digit or an uneven ground moves the pose, and
+    a net behind this layer suffers more from them than one without. ``inference/images.py`` takes
+    both out of pictures.
 
     Source: C.-L. Liu et al., Handwritten digit recognition: investigation of normalization and
     feature extraction techniques, 2004; the slant alone is in Y. LeCun et al., Gradient-based
@@ -24,8 +29,9 @@ class MomentNormalization(nn.Module):
         scale: how much larger digits become; MNIST's leave a margin of 4 of 28 pixels.
         widen: how far widths go towards that of a round digit, 0 to 1.
         jitter: gives random maps (B, 2, 3) for images (B, 1, side, side), as ``affine_grid`` takes
-            them, by which the upright digits are moved in training.
-        warp: standard deviation of a random smooth displacement in training, in pixels.
+            them, by which the upright digits are moved in training, before they become larger.
+        warp: standard deviation of a random smooth displacement in training, in pixels of a digit
+            before it becomes larger.
 
     Raises:
         ValueError: a value out of its range.
@@ -34,7 +40,6 @@ class MomentNormalization(nn.Module):
     across: Tensor
     down: Tensor
     powers: Tensor
-    smooth: Tensor
 
     def __init__(
         self,
@@ -45,11 +50,10 @@ class MomentNormalization(nn.Module):
         warp: float = 0.0,
     ) -> None:
         super().__init__()
-        if scale <= 0 or not 0 <= widen <= 1 or warp < 0:
-            raise ValueError(
-                "scale must be above 0, widen from 0 to 1 and warp 0 or more, got "
-                f"{scale}, {widen} and {warp}"
-            )
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale must be above 0, got {scale}")
+        if not 0 <= widen <= 1:
+            raise ValueError(f"widen must be from 0 to 1, got {widen}")
         self.widen = widen
         self.jitter = jitter
         self.warp = warp
@@ -61,7 +65,7 @@ class MomentNormalization(nn.Module):
         self.register_buffer("down", down / scale, persistent=False)
         corners = torch.eye(25).view(25, 1, 5, 5)
         smooth = F.interpolate(corners, size=side, mode="bicubic", align_corners=True)
-        self.register_buffer("smooth", smooth.flatten(1), persistent=False)  # (25, side * side)
+        self._smooth = smooth.flatten(1)  # (25, side * side); no buffer, or exports would carry it
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, 1, side, side) of images of that shape."""
@@ -79,12 +83,12 @@ class MomentNormalization(nn.Module):
         """Middle, height of the middle, slant and relative width of each digit, (B, 1, 1) each."""
         sums = (ink * self.powers).sum(dim=(2, 3))[..., None, None]  # (B, 6, 1, 1)
         # An image without any ink has no pose; whatever is found for it, it stays empty.
-        _, middle, low, across, both, down = (sums / sums[:, :1].clamp(min=1e-6)).unbind(1)
-        tall = (down - low**2).clamp(min=1e-3)  # at least that of a line half a pixel thick
-        slant = (both - middle * low) / tall
-        wide = across - middle**2 - slant**2 * tall  # what is left of the width once upright
-        # 0.55 is about that of a 0. A line, as a 1 is, becomes five times as wide at most.
-        relative = (wide / tall / 0.55).clamp(min=0.04)
+        _, middle, low, xx, xy, yy = (sums / sums[:, :1].clamp(min=1e-6)).unbind(1)
+        tall = (yy - low**2).clamp(min=1e-3)  # that of a line one and a half pixels thick
+        slant = (xy - middle * low) / tall
+        wide = xx - middle**2 - slant**2 * tall  # what is left of the width once upright
+        # 0.55 is about that of a 0. Lines count as a fifth as wide as that, or five times.
+        relative = (wide / tall / 0.55).clamp(0.04, 25.0)
         return middle, low, slant, relative ** (self.widen / 2)
 
     @torch.jit.unused
@@ -99,7 +103,9 @@ class MomentNormalization(nn.Module):
         if self.warp:
             # Bicubic interpolation of 5 x 5 displacements, as one matrix product.
             side = x.shape[-1]
-            corners = torch.randn(len(x), 2, 25, device=x.device) * (2 * self.warp / side)
-            moved = (corners @ self.smooth).view(-1, 2, side, side)
+            self._smooth = self._smooth.to(across)
+            corners = torch.randn(len(x), 2, 25, dtype=across.dtype, device=across.device)
+            corners = corners * (2 * self.warp / side)
+            moved = (corners @ self._smooth).view(-1, 2, side, side)
             across, down = across + moved[:, 0], down + moved[:, 1]
         return across, down

@@ -232,6 +232,10 @@ def test_refuses_a_checkpoint_of_another_schedule(tmp_path: Path) -> None:
         fit(tmp_path, CosineAnnealing(), saver, max_epochs=6, ckpt_path=last, **saving)
     with pytest.raises(ValueError, match="trained without OneCycle"):
         fit(tmp_path, OneCycle(), saver, max_epochs=6, ckpt_path=last, **saving)
+    scored = trainer(tmp_path, OneCycle()).validate(
+        Line(), loader(shuffle=False), ckpt_path=last, verbose=False
+    )
+    assert "val/loss" in scored[0]  # a score needs no schedule
 
 
 @pytest.mark.parametrize(

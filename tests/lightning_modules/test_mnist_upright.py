@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -59,11 +60,27 @@ def test_its_files_put_images_upright_themselves(checkpoint: Path, tmp_path: Pat
 
 
 def test_it_is_no_backbone(checkpoint: Path) -> None:
-    with pytest.raises(ValueError, match="trained on upright digits"):
+    with pytest.raises(ValueError, match="is of an MNISTUpright"):
         TransferLearner()._load_backbone(checkpoint)
 
 
-@pytest.mark.parametrize("wrong", [{"jitter_rotate": -1}, {"jitter_zoom": 1}, {"widen": 2}])
-def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        MNISTUpright(**wrong)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("jitter_rotate", -1),
+        ("jitter_shift", math.nan),
+        ("jitter_zoom", 1),
+        ("jitter_warp", math.inf),
+        ("scale", math.nan),
+        ("widen", 2),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be .*, got {value}"):
+        MNISTUpright(**{name: value})
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_train(dtype: torch.dtype) -> None:
+    model = MNISTUpright(jitter_rotate=6, jitter_warp=0.5).to(dtype).train()
+    assert model(torch.rand(2, 1, 28, 28, dtype=dtype)).dtype == dtype
