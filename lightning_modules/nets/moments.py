@@ -93,7 +93,7 @@ class MomentNormalization(nn.Module):
 
     @torch.jit.unused
     def _moved(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Places across and down (B, side, side), moved anew for each image."""
+        """Places across and down, moved anew for each image, (B, side, side), if at all."""
         across, down = self.across, self.down
         if self.jitter is not None:
             rows = self.jitter(x)[..., None, None].unbind(1)  # two of (B, 3, 1, 1)

@@ -76,7 +76,7 @@ def test_typos_get_the_nearest_name(gpu_learning, workplace: Path) -> None:
         "data: {class_path: datamodules.DigitsDataModule, init_args: {batchsize: 3}}": "batch_size",
         "trainer: {max_epoch: 3}": "did you mean 'trainer.max_epochs'",
         "modle: {class_path: lightning_modules.MNISTCNN}": "did you mean 'model'",
-        "trainer: {max_epochs: three}": "trainer.max_epochs: Expected a <class 'int'>",
+        "trainer: {max_epochs: three}": "trainer.max_epochs: expected int",
     }
     for number, (text, expected) in enumerate(cases.items()):
         (workplace / f"{number}.yaml").write_text(text + "\n")
