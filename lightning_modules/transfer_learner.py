@@ -89,11 +89,6 @@ class TransferLearner(ImageClassifier):
                 f"({' '.join(str(error).split())[:200] or type(error).__name__}); train one with "
                 "gpu-learning fit -c configs/mnist_cnn_backbone.yaml, or give its widths"
             ) from error
-        if "widen" in checkpoint.get("hyper_parameters", {}):
-            raise ValueError(
-                f"{path} is of an MNISTUpright, whose layers know upright digits alone; train a "
-                "backbone with gpu-learning fit -c configs/mnist_cnn_backbone.yaml"
-            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["backbone"] = {"path": self.backbone_path, "sha256": self.backbone_sha256}

@@ -6,7 +6,9 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -51,6 +53,13 @@ def gpu_learning(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, 
         return code, out, err
 
     return run
+
+
+def quiet_trainer(**options: Any) -> pl.Trainer:
+    """A Trainer on the CPU that writes and prints nothing."""
+    settings: dict[str, Any] = {"accelerator": "cpu", "logger": False}
+    settings |= {"enable_checkpointing": False, "enable_progress_bar": False}
+    return pl.Trainer(**settings | {"enable_model_summary": False} | options)
 
 
 def write_idx(path: Path, values: torch.Tensor) -> None:

@@ -61,8 +61,9 @@ class MomentNormalization(nn.Module):
         down, across = torch.meshgrid(places, places, indexing="ij")
         powers = [torch.ones_like(down), across, down, across**2, across * down, down**2]
         self.register_buffer("powers", torch.stack(powers), persistent=False)  # (6, side, side)
-        self.register_buffer("across", across / scale, persistent=False)
-        self.register_buffer("down", down / scale, persistent=False)
+        # In the checkpoint, so that a net without this layer refuses weights that need it.
+        self.register_buffer("across", across / scale)
+        self.register_buffer("down", down / scale)
         corners = torch.eye(25).view(25, 1, 5, 5)
         smooth = F.interpolate(corners, size=side, mode="bicubic", align_corners=True)
         self._smooth = smooth.flatten(1)  # (25, side * side); no buffer, or exports would carry it

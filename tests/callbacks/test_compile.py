@@ -9,6 +9,7 @@ from callbacks import Compile, MatmulPrecision
 from datamodules import DigitsDataModule
 from lightning_modules import MNISTMLP
 from strategies import CUDAGraphStrategy
+from tests.conftest import quiet_trainer
 
 
 def fit(*callbacks: pl.Callback, strategy: str | CUDAGraphStrategy = "auto") -> MNISTMLP:
@@ -59,15 +60,7 @@ def test_a_module_without_a_net() -> None:
     model.mlp, model.net = model.net, None  # type: ignore[assignment]
     model.forward = lambda x: model.mlp(x)  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="has no net to compile"):
-        pl.Trainer(
-            accelerator="cpu",
-            max_steps=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[Compile()],
-        ).fit(model, datamodule=DigitsDataModule())
+        quiet_trainer(max_steps=1, callbacks=[Compile()]).fit(model, datamodule=DigitsDataModule())
 
 
 @pytest.mark.parametrize("fails", [False, True])

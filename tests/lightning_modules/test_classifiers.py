@@ -1,22 +1,11 @@
-import lightning.pytorch as pl
 import pytest
 import torch
 
 from datamodules import DigitsDataModule
 from lightning_modules import MNISTCNN, MNISTMLP, MNISTUpright
+from tests.conftest import quiet_trainer
 
 ALL = pytest.mark.parametrize("module", [MNISTMLP, MNISTCNN, MNISTUpright])
-
-
-def trainer(**kwargs) -> pl.Trainer:
-    return pl.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **kwargs,
-    )
 
 
 @pytest.mark.parametrize(
@@ -29,7 +18,7 @@ def test_parameter_counts_of_the_course(module: type, count: int) -> None:
 @ALL
 def test_fast_dev_run(module: type) -> None:
     model, data = module(), DigitsDataModule()
-    one = trainer(fast_dev_run=True)
+    one = quiet_trainer(fast_dev_run=True)
     one.fit(model, datamodule=data)
     one.test(model, datamodule=data, verbose=False)
     probabilities = one.predict(model, datamodule=data)[0]
@@ -40,7 +29,7 @@ def test_fast_dev_run(module: type) -> None:
 @ALL
 def test_overfits_one_batch(module: type) -> None:
     model, data = module(lr=3e-3), DigitsDataModule()
-    run = trainer(max_epochs=60, overfit_batches=1, limit_val_batches=0)
+    run = quiet_trainer(max_epochs=60, overfit_batches=1, limit_val_batches=0)
     run.fit(model, datamodule=data)
     assert run.callback_metrics["train/loss"] < 0.01
 
@@ -48,7 +37,7 @@ def test_overfits_one_batch(module: type) -> None:
 def test_test_metrics_agree_with_a_slow_count() -> None:
     torch.manual_seed(1)
     model, data = MNISTCNN(), DigitsDataModule()
-    run = trainer()
+    run = quiet_trainer()
     metrics = run.test(model, datamodule=data, verbose=False)[0]
     data.setup("test")
     images, labels = data._splits["test"]
@@ -64,7 +53,7 @@ def test_test_metrics_agree_with_a_slow_count() -> None:
 
 def test_checkpoint_loads_without_arguments(tmp_path) -> None:
     model = MNISTCNN(channels=(4, 8), hidden=16, lr=0.5)
-    run = trainer(max_steps=1)
+    run = quiet_trainer(max_steps=1)
     run.fit(model, datamodule=DigitsDataModule())
     run.save_checkpoint(tmp_path / "model.ckpt")
     again = MNISTCNN.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)

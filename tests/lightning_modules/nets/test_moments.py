@@ -111,6 +111,10 @@ def test_the_net_behind_it_has_the_same_weights(digits: Tensor) -> None:
     torch.manual_seed(0)
     plain = CNN().eval()
     net = CNN(normalize=MomentNormalization(warp=0.5)).eval()
-    net.load_state_dict(plain.state_dict())
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*normalize\.across"):
+        plain.load_state_dict(net.state_dict())
+    given = net.load_state_dict(plain.state_dict(), strict=False)
+    assert given.missing_keys == ["normalize.across", "normalize.down"]
+    assert not given.unexpected_keys
     expected = plain(MomentNormalization().eval()(digits[:5]))
     assert torch.allclose(net(digits[:5]), expected, atol=1e-6)
