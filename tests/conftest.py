@@ -1,10 +1,16 @@
-"""Fixtures: no test needs a network, a GPU or files beside the checkout."""
+"""Fixtures: no test needs a network, a GPU or files beside the checkout.
+
+On a machine with a GPU the suite runs as on one without, so that it proves the same everywhere.
+A test that takes the fixture ``device`` runs a second time with the GPU visible; a test marked
+``gpu`` runs only with it.
+"""
 
 import hashlib
 import os
 import struct
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +25,7 @@ from scripts.cli import main
 ROOT = Path(__file__).parents[1]
 # Rich measures the terminal; a fixed width keeps its tables alike everywhere.
 os.environ["COLUMNS"] = "120"
-QUICK_FIT = ["--trainer.max_epochs=8", "--trainer.accelerator=cpu"]
+QUICK_FIT = ["--trainer.max_epochs=8"]
 EXPORT = [
     "--trainer.callbacks+=callbacks.Export",
     "--trainer.callbacks.name=digits",
@@ -27,21 +33,51 @@ EXPORT = [
 ]
 
 
+# Asked before anything hides them; from here on this process's CUDA ignores CUDA_VISIBLE_DEVICES.
+GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+@contextmanager
+def visible_gpus(count: int) -> Iterator[None]:
+    """With 0 torch, and every process started meanwhile, is as on a machine without a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        patch.setattr(torch.cuda, "device_count", lambda: count)
+        patch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_visible_gpu() -> Iterator[None]:
+    """Fixtures of a session or a module train on the CPU, whichever test asks first."""
+    with visible_gpus(0):
+        yield
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """``cpu``, and a second time ``cuda`` where there is one: what ``accelerator: auto`` takes."""
+    return request.param
+
+
 @pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workplace(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """An empty current folder with the project's configs, so that no test writes elsewhere."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     torch.manual_seed(0)
     threads = torch.get_num_threads()
-    yield tmp_path
+    with visible_gpus(GPUS if request.node.get_closest_marker("gpu") else 0):
+        yield tmp_path
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)  # a fit sets it for the whole process
 
 
 @pytest.fixture
 def gpu_learning(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command in this process; gives exit code, standard output and standard error."""
+    """Runs the command in this process; returns exit code, standard output and standard error."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -56,10 +92,21 @@ def gpu_learning(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, 
 
 
 def quiet_trainer(**options: Any) -> pl.Trainer:
-    """A Trainer on the CPU that writes and prints nothing."""
-    settings: dict[str, Any] = {"accelerator": "cpu", "logger": False}
-    settings |= {"enable_checkpointing": False, "enable_progress_bar": False}
-    return pl.Trainer(**settings | {"enable_model_summary": False} | options)
+    """A Trainer that writes and prints nothing, on the one device that the test sees.
+
+    Args:
+        options: arguments of the Trainer; a progress bar or checkpoints come with their callbacks.
+    """
+    callbacks = options.get("callbacks", [])
+    settings: dict[str, Any] = {
+        "accelerator": "auto",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": any(isinstance(c, pl.callbacks.Checkpoint) for c in callbacks),
+        "enable_progress_bar": any(isinstance(c, pl.callbacks.ProgressBar) for c in callbacks),
+        "enable_model_summary": False,
+    }
+    return pl.Trainer(**settings | options)
 
 
 def write_idx(path: Path, values: torch.Tensor) -> None:
@@ -107,7 +154,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked ``gpu`` say why they do not run."""
-    if not torch.cuda.is_available():
+    if not GPUS:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))

@@ -28,5 +28,5 @@ def test_every_step_has_its_row() -> None:
 def test_exercises_run(line: str, gpu_learning) -> None:
     # As many as a warm-up of the learning rate takes, and a few more.
     short = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=60")
-    code, _, err = gpu_learning(*shlex.split(line)[1:], *short, "--trainer.accelerator=cpu")
+    code, _, err = gpu_learning(*shlex.split(line)[1:], *short)
     assert code == 0, err

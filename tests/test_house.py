@@ -1,6 +1,7 @@
 """The rules that hold the house together, checked on the source."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -115,3 +116,21 @@ def test_every_data_file_is_installed_with_its_package() -> None:
         for path in (ROOT / room).rglob("*"):
             if path.is_file() and path.suffix not in (".py", ".pyc"):
                 assert path in installed, path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"],
+    ids=lambda path: path.stem,
+)
+def test_no_test_chooses_a_device_itself(path: Path) -> None:
+    """A Trainer put on the CPU warns on a machine with a GPU; the fixture ``device`` decides."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            assert name != "Trainer", f"line {node.lineno}: use tests.conftest.quiet_trainer"
+        if isinstance(node, ast.keyword):
+            assert node.arg != "accelerator", f"line {node.value.lineno}: use the fixture device"
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found = re.search(r"accelerator[= ](cpu|cuda)", node.value)
+            assert not found, f"line {node.lineno}: use the fixture device"

@@ -22,7 +22,7 @@ LINES = [
 ]
 OURS = [line for line in LINES if line.startswith("gpu-learning")]
 # One step shows that a command is right; the full runs have tests of their own.
-SHORT = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=3", "--trainer.accelerator=cpu")
+SHORT = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=3")
 
 
 # What talks to the server runs while the server does.

@@ -23,6 +23,7 @@ from callbacks.confusion_matrix import confusion_figure
 from callbacks.filters import filter_grid
 from datamodules import DigitsDataModule
 from lightning_modules import MNISTMLP
+from tests.conftest import quiet_trainer
 
 
 class Small(MNISTMLP):
@@ -36,17 +37,8 @@ class Small(MNISTMLP):
 
 
 def trainer(*callbacks: pl.Callback, logger: object = False, **kwargs) -> pl.Trainer:
-    kwargs.setdefault("max_epochs", 2)
-    return pl.Trainer(
-        accelerator="cpu",
-        logger=logger,
-        callbacks=list(callbacks),
-        enable_progress_bar=any(isinstance(c, PlainProgress) for c in callbacks),
-        enable_model_summary=False,
-        enable_checkpointing=any(isinstance(c, BestAndLast) for c in callbacks),
-        log_every_n_steps=5,
-        **kwargs,
-    )
+    settings = {"max_epochs": 2, "log_every_n_steps": 5} | kwargs
+    return quiet_trainer(callbacks=list(callbacks), logger=logger, **settings)
 
 
 def events(logger: TensorBoardLogger) -> EventAccumulator:

@@ -16,12 +16,9 @@ def fit(*callbacks: pl.Callback, strategy: str | CUDAGraphStrategy = "auto") -> 
     torch.manual_seed(0)
     model = MNISTMLP(hidden=(16,))
     # With its summary, which runs the net in a way that torch.compile refuses.
-    pl.Trainer(
-        accelerator="cpu",
+    quiet_trainer(
         max_steps=35,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
+        enable_model_summary=True,
         callbacks=list(callbacks),
         strategy=strategy,
         val_check_interval=15,

@@ -18,7 +18,7 @@ from callbacks.exporting.gate import answers_of
 from callbacks.exporting.prober import Prober
 from inference import load
 from inference.manifest import read_manifest
-from tests.conftest import ROOT
+from tests.conftest import ROOT, quiet_trainer
 
 COMMIT = ROOT / "callbacks" / "exporting" / "commit.py"
 
@@ -171,7 +171,7 @@ def test_what_cannot_be_exported_is_said_before(
 
 
 def test_the_callback_refuses_before_the_training() -> None:
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer = quiet_trainer()
     for callback, message in (
         (Export("net", formats=("nonsense",)), "no format"),
         (Export("net", formats=("torchscript",)), "datamodule"),

@@ -23,6 +23,7 @@ from callbacks import (
     WarmupCosine,
 )
 from datamodules import ResidentLoader
+from tests.conftest import quiet_trainer
 
 # A resumed run of these tests writes beside the checkpoint that it started from.
 pytestmark = [
@@ -80,16 +81,8 @@ def loader(shuffle: bool = True) -> ResidentLoader:
 
 
 def trainer(folder: Path, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
-    settings: dict[str, Any] = {
-        "max_epochs": EPOCHS,
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "enable_checkpointing": False,
-        "default_root_dir": folder,
-    }
-    return pl.Trainer(callbacks=list(callbacks), **settings | options)
+    settings = {"max_epochs": EPOCHS, "default_root_dir": folder} | options
+    return quiet_trainer(callbacks=list(callbacks), **settings)
 
 
 def fit(folder: Path, *callbacks: pl.Callback, model: Line | None = None, **options: Any) -> Line:

@@ -264,7 +264,6 @@ def test_a_compiled_step_writes_the_same() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("config", [COURSE, GPT2, BARE], ids=["course", "gpt2", "no-bias"])
 @pytest.mark.parametrize("options", [GREEDY, WILD], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("compiled", [False, True], ids=["graph", "compiled"])

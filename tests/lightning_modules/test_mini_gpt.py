@@ -12,22 +12,12 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from callbacks import AttentionMaps, ExportText, TextSamples
 from datamodules import CharTextDataModule
 from lightning_modules import MiniGPT
-
-
-def trainer(**kwargs) -> pl.Trainer:
-    settings = {
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return pl.Trainer(**(settings | kwargs))
+from tests.conftest import quiet_trainer
 
 
 def test_the_courses_size_comes_with_the_data() -> None:
     model = MiniGPT()
-    trainer(fast_dev_run=True).fit(model, datamodule=CharTextDataModule())
+    quiet_trainer(fast_dev_run=True).fit(model, datamodule=CharTextDataModule())
     assert sum(p.numel() for p in model.parameters()) == 25_103
     assert model.hparams.vocab_size == 15
 
@@ -47,7 +37,7 @@ def test_overfits_one_batch() -> None:
 
 def test_validation_is_the_mean_over_every_token_of_the_text() -> None:
     model, data = MiniGPT(vocab_size=15), CharTextDataModule(eval_batch_size=7)
-    found = trainer().validate(model, datamodule=data, verbose=False)[0]
+    found = quiet_trainer().validate(model, datamodule=data, verbose=False)[0]
     data.setup("validate")
     tokens = data._splits["val"].long()
     losses = []
@@ -80,7 +70,7 @@ def test_a_resumed_run_ends_with_the_same_weights(workplace: Path) -> None:
         model = MiniGPT(width=16)
         # In the middle of an epoch of six batches.
         keep = pl.callbacks.ModelCheckpoint("kept", "{step}", every_n_train_steps=4, save_top_k=-1)
-        run = trainer(max_epochs=2, enable_checkpointing=True, callbacks=[keep])
+        run = quiet_trainer(max_epochs=2, callbacks=[keep])
         run.fit(model, datamodule=CharTextDataModule(batches=6), **kwargs)
         return model
 
@@ -92,7 +82,7 @@ def test_a_resumed_run_ends_with_the_same_weights(workplace: Path) -> None:
 
 def test_a_checkpoint_loads_without_the_data(workplace: Path) -> None:
     model = MiniGPT(width=16)
-    run = trainer(max_steps=1)
+    run = quiet_trainer(max_steps=1)
     run.fit(model, datamodule=CharTextDataModule())
     run.save_checkpoint("some.ckpt")
     loaded = MiniGPT.load_from_checkpoint("some.ckpt", weights_only=True)
@@ -109,7 +99,9 @@ def test_a_checkpoint_loads_without_the_data(workplace: Path) -> None:
 )
 def test_a_model_too_small_for_the_data_is_refused(model: dict, data: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        trainer(fast_dev_run=True).fit(MiniGPT(**model), datamodule=CharTextDataModule(**data))
+        quiet_trainer(fast_dev_run=True).fit(
+            MiniGPT(**model), datamodule=CharTextDataModule(**data)
+        )
 
 
 def test_samples_and_maps_leave_the_training_as_it_is(workplace: Path) -> None:
@@ -117,7 +109,9 @@ def test_samples_and_maps_leave_the_training_as_it_is(workplace: Path) -> None:
         pl.seed_everything(0, verbose=False)
         model = MiniGPT(width=16, dropout=0.1)
         logger = pl.loggers.TensorBoardLogger("logs", name)
-        run = trainer(max_epochs=2, logger=logger, callbacks=callbacks, num_sanity_val_steps=0)
+        run = quiet_trainer(
+            max_epochs=2, logger=logger, callbacks=callbacks, num_sanity_val_steps=0
+        )
         run.fit(model, datamodule=CharTextDataModule(batches=4))
         logger.finalize("success")
         return model, Path(logger.log_dir)
@@ -138,7 +132,7 @@ def test_samples_and_maps_leave_the_training_as_it_is(workplace: Path) -> None:
 
 
 def test_a_prompt_outside_the_vocabulary_stops_before_training() -> None:
-    run = trainer(max_steps=1, callbacks=[TextSamples(prompts=("Zebra",))])
+    run = quiet_trainer(max_steps=1, callbacks=[TextSamples(prompts=("Zebra",))])
     with pytest.raises(ValueError, match="lacks 'Z' 'b'"):
         run.fit(MiniGPT(), datamodule=CharTextDataModule())
 
@@ -150,7 +144,7 @@ def test_the_exports_name_their_formats() -> None:
 
 def test_fsdp1_is_refused() -> None:
     model = MiniGPT(vocab_size=15)
-    model.trainer = trainer()
+    model.trainer = quiet_trainer()
     model.trainer._accelerator_connector.strategy = FSDPStrategy()
     with pytest.raises(ValueError, match=r"take lightning.*ModelParallelStrategy"):
         model.configure_model()
@@ -163,7 +157,7 @@ def test_parallelism_that_is_not_made_for_is_refused(
     torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
     try:
         model = MiniGPT(vocab_size=15)
-        model.trainer = trainer()
+        model.trainer = quiet_trainer()
         model.trainer._accelerator_connector.strategy = ModelParallelStrategy(
             *sizes, save_distributed_checkpoint=in_shards
         )

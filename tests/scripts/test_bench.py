@@ -11,7 +11,7 @@ def test_bench_train_measures_every_arm(gpu_learning, small_mnist: Path, tmp_pat
     trace = tmp_path / "trace.json"
     code, out, err = gpu_learning(
         *("bench", "train", "-c", "configs/mnist_cnn.yaml", "--data.init_args.val_size=100"),
-        *("--steps", "4", "--repeats", "2", "--json", "--trainer.accelerator=cpu"),
+        *("--steps", "4", "--repeats", "2", "--json"),
         *("--trace", str(trace)),
     )
     assert code == 0, err
@@ -37,7 +37,7 @@ def test_bench_train_says_what_the_limit_is() -> None:
 def test_bench_fit_counts_its_runs(gpu_learning) -> None:
     code, out, err = gpu_learning(
         *("bench", "fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=1"),
-        *("--seeds", "2", "--json", "--trainer.accelerator=cpu"),
+        *("--seeds", "2", "--json"),
     )
     assert code == 0, err
     report = json.loads(out)
@@ -67,7 +67,7 @@ def test_bench_scaling_runs_two_processes(gpu_learning, monkeypatch) -> None:
     monkeypatch.setattr(bench_scaling, "arms", lambda *a: dict(list(arms(*a).items())[1:]))
     code, out, err = gpu_learning(
         *("bench", "scaling", "-c", "configs/digits_cnn.yaml", "--seeds", "1", "--json"),
-        *("--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--data.init_args.batch_size=33"),
+        *("--trainer.max_epochs=1", "--data.init_args.batch_size=33"),
     )
     assert code == 0, err
     (two,) = json.loads(out)["2 devices, batch 33 each"]["runs"]

@@ -7,7 +7,7 @@ def test_bench_lora_measures_training(gpu_learning) -> None:
     pytest.importorskip("peft", reason="the extra [llm] is not installed")
     options = ("--shape", "course", "--batches", "2x8,4x16", "--steps", "2", "--rounds", "2")
     code, out, err = gpu_learning(
-        *("bench", "lora", *options, "--accelerator", "cpu", "--no-compile", "--json"),
+        *("bench", "lora", *options, "--no-compile", "--json"),
         *("--precision", "32-true"),
     )
     assert code == 0, err

@@ -70,7 +70,7 @@ def test_classify_says_what_is_wrong(
 def test_a_perceptron_is_exported_by_the_same_command(
     workplace: Path, gpu_learning: Command, small_mnist: Path
 ) -> None:
-    options = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--data.val_size=100"]
+    options = ["--trainer.max_epochs=1", "--data.val_size=100"]
     assert gpu_learning("fit", "-c", "configs/mnist_mlp.yaml", *options)[0] == 0
     code, out, err = gpu_learning(
         "export", "logs/mnist_mlp", "--format", "onnx,torchscript", "--device", "cpu", "--json"
@@ -83,7 +83,7 @@ def test_a_perceptron_is_exported_by_the_same_command(
 def test_a_classifier_of_points_is_exported_by_the_same_command(
     workplace: Path, gpu_learning: Command
 ) -> None:
-    options = ["--trainer.max_epochs=100", "--trainer.accelerator=cpu"]
+    options = ["--trainer.max_epochs=100"]
     assert gpu_learning("fit", "-c", "configs/binary_classifier.yaml", *options)[0] == 0
     code, out, err = gpu_learning(
         "export", "logs/binary_classifier", "--format", "onnx,onnx-int8", "--device", "cpu"
@@ -156,9 +156,7 @@ def test_bench_infer_does_not_measure_a_fallback() -> None:
 
 
 def test_the_pipelines_train_save_and_predict(workplace: Path) -> None:
-    pipeline = MNISTTrainingPipeline(
-        "digits_cnn", epochs=6, options=["--trainer.accelerator=cpu", "--trainer.logger=false"]
-    )
+    pipeline = MNISTTrainingPipeline("digits_cnn", epochs=6, options=["--trainer.logger=false"])
     with pytest.raises(ValueError, match=r"call train\(\) first"):
         pipeline.save("models/pipeline")
     folder = pipeline.train().save("models/pipeline", ["onnx"])

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from callbacks.exporting.commit import name_by_content, write_manifest
 from callbacks.text_exporting import export_text
@@ -71,7 +70,6 @@ def test_text_goes_to_standard_output_and_speed_to_standard_error(gpu_learning, 
     assert "checksum" in err
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(gpu_learning, model) -> None:
     code, out, err = gpu_learning("generate", model, "the cat", "--device", "cuda")
     assert (code, out) == (1, "")

@@ -15,8 +15,6 @@ from tests.conftest import ROOT
 from tests.scripts.spies import fingerprint
 from tests.scripts.test_train import DIGITS, weights
 
-ON = ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)]
-
 
 def in_process_of_its_own(*arguments: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -57,18 +55,17 @@ def test_killed_and_resumed_is_bit_identical(workplace: Path) -> None:
     assert all(torch.equal(best[name], expected[name]) for name in expected)
 
 
-def needs_two_gpus(accelerator: str) -> None:
-    if accelerator == "gpu" and torch.cuda.device_count() < 2:
+def needs_two_gpus(device: str) -> None:
+    if device == "cuda" and torch.cuda.device_count() < 2:
         pytest.skip("needs two CUDA GPUs")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accelerator", ON)
 def test_two_processes_of_many_steps_are_one_of_twice_the_batch(
-    workplace: Path, gpu_learning, monkeypatch: pytest.MonkeyPatch, accelerator: str
+    workplace: Path, gpu_learning, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     """On GPUs the steps are graphs, with the averaging of the gradients in them."""
-    needs_two_gpus(accelerator)
+    needs_two_gpus(device)
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")  # sums of float32, in whatever order
 
     def options(folder: Path) -> tuple[str, ...]:
@@ -81,12 +78,11 @@ def test_two_processes_of_many_steps_are_one_of_twice_the_batch(
         return (*DIGITS, "-c", str(folder / "spy.yaml"), *still, *limits)
 
     two, one = workplace / "two", workplace / "one"
-    on = f"--trainer.accelerator={accelerator}"
     spread = ("--trainer.devices=2", "--trainer.strategy=cuda_graph_ddp_auto")
-    fit = in_process_of_its_own(*options(two), *spread, on)
+    fit = in_process_of_its_own(*options(two), *spread)
     assert fit.returncode == 0, fit.stderr
     alone = ("--trainer.strategy=cuda_graph_auto", "--data.init_args.batch_size=64")
-    code, _, err = gpu_learning(*options(one), *alone, on)
+    code, _, err = gpu_learning(*options(one), *alone)
     assert code == 0, err
 
     shares = [torch.load(two / f"train-{rank}.pt").reshape(3, -1) for rank in (0, 1)]
@@ -106,7 +102,7 @@ def test_two_processes_of_many_steps_are_one_of_twice_the_batch(
 def test_two_processes_share_the_images(workplace: Path, gpu_learning) -> None:
     spy = {"class_path": "tests.scripts.spies.ListImages", "init_args": {"folder": str(workplace)}}
     (workplace / "spy.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))
-    two = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu")
+    two = ("--trainer.devices=2", "--trainer.strategy=ddp")
     still = [f"--data.init_args.{name}=0" for name in ("rotate", "shift", "zoom")]
     fit = in_process_of_its_own(*DIGITS, "-c", "spy.yaml", *two, *still, "--trainer.max_epochs=1")
     assert fit.returncode == 0, fit.stderr
@@ -133,14 +129,13 @@ def test_two_processes_share_the_images(workplace: Path, gpu_learning) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accelerator", ON)
 def test_sharded_over_two_processes_is_one_of_twice_the_batch(
-    workplace: Path, gpu_learning, accelerator: str
+    workplace: Path, gpu_learning, device: str
 ) -> None:
     """Weight decay of the matrices and clipping by the norm of all shards included."""
-    needs_two_gpus(accelerator)
+    needs_two_gpus(device)
     fit = (
-        *("fit", "-c", "configs/mini_gpt.yaml", f"--trainer.accelerator={accelerator}"),
+        *("fit", "-c", "configs/mini_gpt.yaml"),
         *("--trainer.max_epochs=1", "--trainer.limit_train_batches=60"),
         *("--trainer.gradient_clip_val=0.2", "--model.init_args.tied=true"),
         "--model.init_args.weight_decay=0.5",

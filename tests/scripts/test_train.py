@@ -104,7 +104,7 @@ def test_typos_get_the_nearest_name(gpu_learning, workplace: Path) -> None:
     ],
 )
 def test_values_that_cannot_be(gpu_learning, option: str, expected: str) -> None:
-    _, said = bad(gpu_learning, *DIGITS, "--trainer.accelerator=cpu", option)
+    _, said = bad(gpu_learning, *DIGITS, option)
     assert expected in said
 
 
@@ -144,7 +144,7 @@ def test_a_checkpoint_without_its_callbacks(gpu_learning, workplace: Path) -> No
 def test_steps_on_a_cpu_flush_what_is_nearly_nothing(gpu_learning) -> None:
     from scripts.train import TrainCLI
 
-    TrainCLI([*DIGITS, "--trainer.accelerator=cpu"], run=False)
+    TrainCLI([*DIGITS], run=False)
     assert torch.tensor(1e-39) * 1 == 0
 
 
@@ -161,7 +161,6 @@ def test_an_lr_scheduler_alone(gpu_learning) -> None:
     assert "--optimizer" in said
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(gpu_learning) -> None:
     _, said = bad(gpu_learning, *DIGITS, "--trainer.accelerator=gpu")
     assert "gpu-learning doctor" in said

@@ -13,9 +13,9 @@ from callbacks import BestAndLast, FiniteLoss, OneCycle, RNGState, StepLR, Throu
 from datamodules import DigitsDataModule
 from lightning_modules import MNISTCNN
 from strategies import CUDAGraphStrategy
+from tests.conftest import quiet_trainer
 
 GPU = pytest.mark.gpu
-ON = ["cpu", pytest.param("cuda", marks=GPU)]
 
 
 @pytest.fixture(autouse=True)
@@ -45,23 +45,14 @@ class Drops(MNISTCNN):
 
 
 def fit(
-    device: str, strategy: str, *callbacks: pl.Callback, module: type = MNISTCNN, **kwargs
+    strategy: str, *callbacks: pl.Callback, module: type = MNISTCNN, **kwargs
 ) -> tuple[pl.Trainer, pl.LightningModule]:
     data = kwargs.pop("data", {})
     ckpt_path = kwargs.pop("ckpt_path", None)
     torch.manual_seed(0)
     model = module()
-    kwargs = {"max_epochs": 5, "log_every_n_steps": 16, "logger": False} | kwargs
-    trainer = pl.Trainer(
-        accelerator=device,
-        devices=1,
-        strategy=strategy,
-        callbacks=list(callbacks),
-        enable_checkpointing=any(isinstance(c, BestAndLast) for c in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **kwargs,
-    )
+    kwargs = {"max_epochs": 5, "log_every_n_steps": 16} | kwargs
+    trainer = quiet_trainer(strategy=strategy, callbacks=list(callbacks), **kwargs)
     trainer.fit(
         model,
         datamodule=DigitsDataModule(**{"shift": 1.0} | data),
@@ -77,7 +68,6 @@ def same(left: pl.LightningModule, right: pl.LightningModule, tolerance: float =
         assert (value - other).abs().max() <= tolerance, name
 
 
-@pytest.mark.parametrize("device", ON)
 @pytest.mark.parametrize(
     "options",
     [
@@ -94,8 +84,8 @@ def test_the_same_steps_as_one_by_one(device: str, options: dict) -> None:
     rng = {} if device == "cpu" else {"shift": 0.0}  # the graph draws other random numbers
     data = {"data": rng | options.get("data", {})}
     plain, chunked = Curve(), Curve()
-    one, expected = fit(device, "auto", OneCycle(max_lr=0.003), plain, **options | data)
-    many, got = fit(device, "cuda_graph_auto", OneCycle(max_lr=0.003), chunked, **options | data)
+    one, expected = fit("auto", OneCycle(max_lr=0.003), plain, **options | data)
+    many, got = fit("cuda_graph_auto", OneCycle(max_lr=0.003), chunked, **options | data)
     assert many.global_step == one.global_step
     assert many.current_epoch == one.current_epoch
     same(expected, got, 0.0 if device == "cpu" else 2e-3)
@@ -106,7 +96,6 @@ def test_the_same_steps_as_one_by_one(device: str, options: dict) -> None:
         assert relative <= (0.0 if device == "cpu" else 1e-4)
 
 
-@pytest.mark.parametrize("device", ON)
 @pytest.mark.parametrize(
     ("first", "then"), [("cuda_graph_auto", "auto"), ("auto", "cuda_graph_auto")]
 )
@@ -124,15 +113,14 @@ def test_checkpoints_are_interchangeable(
                 raise KeyboardInterrupt
 
     with pytest.raises(SystemExit):  # Lightning ends an interrupted run so
-        fit(device, first, *parts(), Stop(), default_root_dir=tmp_path, data=data)
+        fit(first, *parts(), Stop(), default_root_dir=tmp_path, data=data)
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True, map_location="cpu")["global_step"] == 48
-    _, got = fit(device, then, *parts(), default_root_dir=tmp_path, ckpt_path=last, data=data)
-    _, expected = fit(device, then, *parts(), default_root_dir=tmp_path / "whole", data=data)
+    _, got = fit(then, *parts(), default_root_dir=tmp_path, ckpt_path=last, data=data)
+    _, expected = fit(then, *parts(), default_root_dir=tmp_path / "whole", data=data)
     same(expected, got, 0.0 if device == "cpu" else 2e-3)
 
 
-@pytest.mark.parametrize("device", ON)
 @pytest.mark.parametrize(("every", "stop"), [(48, 64), (0, 45)], ids=["mid-epoch", "epoch-end"])
 def test_resumes_exactly(device: str, every: int, stop: int, tmp_path: Path) -> None:
     def parts() -> list[pl.Callback]:
@@ -143,7 +131,7 @@ def test_resumes_exactly(device: str, every: int, stop: int, tmp_path: Path) -> 
             if trainer.global_step >= stop:
                 raise KeyboardInterrupt
 
-    run = partial(fit, device, "cuda_graph_auto", module=Drops, max_epochs=3)
+    run = partial(fit, "cuda_graph_auto", module=Drops, max_epochs=3)
     with pytest.raises(SystemExit):
         run(*parts(), Stop(), default_root_dir=tmp_path)
     last = tmp_path / "checkpoints" / "last.ckpt"
@@ -155,7 +143,7 @@ def test_resumes_exactly(device: str, every: int, stop: int, tmp_path: Path) -> 
 @GPU
 def test_bf16_trains_and_keeps_fp32_weights() -> None:
     curve = Curve()
-    _, model = fit("cuda", "cuda_graph", curve, Throughput(), precision="bf16-mixed")
+    _, model = fit("cuda_graph", curve, Throughput(), precision="bf16-mixed")
     assert curve.losses[-1] < 0.5
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
@@ -169,8 +157,8 @@ def test_compiled_in_place_and_graphed() -> None:
 
     plain, compiled = Curve(), Curve()
     data = {"shift": 0.0}
-    _, expected = fit("cuda", "auto", plain, data=data)
-    _, got = fit("cuda", "cuda_graph", compiled, module=Compiled, data=data)
+    _, expected = fit("auto", plain, data=data)
+    _, got = fit("cuda_graph", compiled, module=Compiled, data=data)
     assert got.state_dict().keys() == expected.state_dict().keys()
     assert abs(plain.losses[50] - compiled.losses[50]) < 1e-3
 
@@ -188,7 +176,7 @@ def test_what_cannot_be_captured_is_explained(break_it: str) -> None:
             return loss
 
     with pytest.raises(ValueError, match=r"captured as a CUDA graph|tensors only"):
-        fit("cuda", "cuda_graph", module=Bad)
+        fit("cuda_graph", module=Bad)
 
 
 def test_nan_is_found_at_its_step() -> None:
@@ -203,7 +191,7 @@ def test_nan_is_found_at_its_step() -> None:
             return loss * torch.where(self.steps == 23, float("nan"), 1.0)
 
     with pytest.raises(ValueError, match="nan at step 23"):
-        fit("cpu", "cuda_graph_auto", FiniteLoss(), module=Breaks)
+        fit("cuda_graph_auto", FiniteLoss(), module=Breaks)
 
 
 def test_metrics_are_logged_as_one_by_one(tmp_path: Path) -> None:
@@ -214,16 +202,15 @@ def test_metrics_are_logged_as_one_by_one(tmp_path: Path) -> None:
             return loss
 
     data = {"batch_size": 1257 // 3}
-    one = fit("cpu", "auto", module=Logs, data=data, max_epochs=1)[0].callback_metrics
-    many = fit("cpu", "cuda_graph_auto", module=Logs, data=data, max_epochs=1)[0].callback_metrics
+    one = fit("auto", module=Logs, data=data, max_epochs=1)[0].callback_metrics
+    many = fit("cuda_graph_auto", module=Logs, data=data, max_epochs=1)[0].callback_metrics
     assert many["mean_loss"] == pytest.approx(float(one["mean_loss"]), rel=1e-6)
     assert many["train/loss"] == pytest.approx(float(one["train/loss"]), rel=1e-6)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_refused_on_the_cpu() -> None:
     with pytest.raises(ValueError, match=r"needs a CUDA GPU.*cuda_graph_auto"):
-        pl.Trainer(accelerator="cpu", strategy="cuda_graph", logger=False)
+        quiet_trainer(strategy="cuda_graph")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +228,7 @@ def test_bad_arguments(arguments: dict, message: str) -> None:
 
 def test_data_on_the_host_is_refused() -> None:
     with pytest.raises(ValueError, match=r"resident true"):
-        fit("cpu", "cuda_graph_auto", data={"resident": False})
+        fit("cuda_graph_auto", data={"resident": False})
 
 
 def test_a_scheduler_of_the_module_is_refused() -> None:
@@ -252,12 +239,12 @@ def test_a_scheduler_of_the_module_is_refused() -> None:
             return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     with pytest.raises(ValueError, match=r"callbacks\.OneCycle"):
-        fit("cpu", "cuda_graph_auto", module=Scheduled)
+        fit("cuda_graph_auto", module=Scheduled)
 
 
 def test_validation_within_an_optimiser_step_is_refused() -> None:
     with pytest.raises(ValueError, match=r"a multiple of --trainer\.accumulate_grad_batches"):
-        fit("cpu", "cuda_graph_auto", accumulate_grad_batches=2, val_check_interval=3)
+        fit("cuda_graph_auto", accumulate_grad_batches=2, val_check_interval=3)
 
 
 def test_optimising_by_hand_is_refused() -> None:
@@ -267,7 +254,7 @@ def test_optimising_by_hand_is_refused() -> None:
             self.automatic_optimization = False
 
     with pytest.raises(ValueError, match="optimises by hand"):
-        fit("cpu", "cuda_graph_auto", module=ByHand)
+        fit("cuda_graph_auto", module=ByHand)
 
 
 def test_an_optimiser_that_calls_its_steps_itself_is_refused() -> None:
@@ -276,9 +263,9 @@ def test_an_optimiser_that_calls_its_steps_itself_is_refused() -> None:
             return torch.optim.LBFGS(self.parameters())
 
     with pytest.raises(ValueError, match="LBFGS calls its steps itself"):
-        fit("cpu", "cuda_graph_auto", module=Searches)
+        fit("cuda_graph_auto", module=Searches)
 
 
 def test_several_devices_are_sent_to_the_strategy_for_them() -> None:
     with pytest.raises(ValueError, match="cuda_graph_ddp_auto where there is no GPU"):
-        pl.Trainer(accelerator="cpu", devices=2, strategy="cuda_graph_auto", logger=False)
+        quiet_trainer(devices=2, strategy="cuda_graph_auto")
