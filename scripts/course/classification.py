@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from datamodules.mnist import FILES
+from lightning_modules.evaluate import evaluate
 from scripts.course.runner import Run, Skipped
 from scripts.train import TrainCLI
 
@@ -14,20 +15,18 @@ from scripts.train import TrainCLI
 def two_classes(run: Run) -> dict[str, Any]:
     """Two clouds of points in the plane."""
     cli = run.fit("binary_classifier")
-    model, data = cli.model.eval(), cli.datamodule
-    points, labels = data.splits["train"]
-    with torch.no_grad():
-        probability = model.predict_step(data.splits["train"], 0)
-        logits = model(points)
-        asked = model.predict_step(data.splits["test"], 0)
+    points, labels = (tensor.cpu() for tensor in cli.datamodule.splits["train"])
+    test_points, test_labels = (tensor.cpu() for tensor in cli.datamodule.splits["test"])
+    logits = evaluate(cli.model, points)
+    probabilities = evaluate(cli.model, test_points).sigmoid()
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
-    right = (asked > 0.5).float() == data.splits["test"][1]
-    for point, value in zip(data.splits["test"][0].tolist(), asked.tolist(), strict=True):
+    right = (probabilities > 0.5).float() == test_labels
+    for point, value in zip(test_points.tolist(), probabilities.tolist(), strict=True):
         print(f"{point}: class 1 with {value:.4f}")
     shutil.copy(run.folder / "run" / "boundary.png", run.folder / "boundary.png")
     return {
         "loss at epoch 800": loss.item(),
-        "accuracy": ((probability > 0.5).float() == labels).float().mean().item(),
+        "accuracy": ((logits > 0).float() == labels).float().mean().item(),
         "test points right": int(right.sum()),
     }
 

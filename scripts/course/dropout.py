@@ -3,10 +3,10 @@
 from statistics import mean, stdev
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 from torchmetrics.functional.classification import binary_accuracy
 
+from lightning_modules.evaluate import evaluate
 from scripts.course.runner import Run
 
 TASKS = {
@@ -57,12 +57,10 @@ def accuracies(run: Run, task: str, dropout: float, seed: int) -> tuple[float, f
         "--trainer.enable_progress_bar=false",
         "--trainer.enable_model_summary=false",
     )
-    model = cli.model.eval()
-    with torch.no_grad():
-        train, test = (
-            binary_accuracy(model(inputs), labels.int()).item()
-            for inputs, labels in (cli.datamodule.splits[name] for name in ("train", "test"))
-        )
+    train, test = (
+        binary_accuracy(evaluate(cli.model, inputs), labels.int().cpu()).item()
+        for inputs, labels in (cli.datamodule.splits[name] for name in ("train", "test"))
+    )
     return train, test
 
 

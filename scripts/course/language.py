@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lightning_modules.evaluate import evaluate
 from lightning_modules.nets import SelfAttention, Transformer
 from scripts.course.runner import Run
 
@@ -17,12 +18,11 @@ BLOCKS = (1, 2, 4, 8, 12)
 def words(run: Run) -> dict[str, Any]:
     """Embeddings that know which words belong together."""
     cli = run.fit("word_similarity")
-    model, data = cli.model.eval(), cli.datamodule
-    pairs, related = data.splits["test"]
-    with torch.no_grad():
-        probability = model.predict_step(data.splits["test"], 0)
-        everyone = torch.cartesian_prod(*[torch.arange(len(data.words), device=model.device)] * 2)
-        table = model(everyone).sigmoid().reshape(len(data.words), -1).cpu()
+    data = cli.datamodule
+    pairs, related = (tensor.cpu() for tensor in data.splits["test"])
+    probability = evaluate(cli.model, pairs).sigmoid()
+    every_pair = torch.cartesian_prod(*[torch.arange(len(data.words))] * 2)
+    table = evaluate(cli.model, every_pair).sigmoid().reshape(len(data.words), -1)
     for (first, second), value in zip(pairs.tolist(), probability.tolist(), strict=True):
         print(f"{data.words[first]:>6} and {data.words[second]:<6} {value:.4f}")
     run.keep(heat_map(table, data.words, "word", "word", "related"), "words")

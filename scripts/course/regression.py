@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from callbacks.fit_figure import draw_fit
+from lightning_modules.evaluate import evaluate
 from scripts.course.runner import Run
 from scripts.train import TrainCLI
 
@@ -15,7 +15,7 @@ def line(run: Run) -> dict[str, Any]:
     """y = 2x + 1 from five points."""
     cli = run.fit("line_regressor")
     inputs, _ = cli.datamodule.splits["test"]
-    predicted = _predict(cli, inputs)
+    predicted = evaluate(cli.model, inputs)
     run.keep(_picture({"net": cli}), "fit")
     return {
         f"x = {x:g}": y
@@ -53,16 +53,9 @@ def _count(cli: TrainCLI) -> int:
     return sum(parameter.numel() for parameter in cli.model.parameters())
 
 
-def _predict(cli: TrainCLI, inputs: Tensor) -> Tensor:
-    """On the device where the model was left, back on the CPU."""
-    cli.model.eval()
-    with torch.no_grad():
-        return cli.model(inputs.to(cli.model.device)).cpu()
-
-
 def _test_error(cli: TrainCLI) -> float:
     inputs, targets = cli.datamodule.splits["test"]
-    return torch.nn.functional.mse_loss(_predict(cli, inputs), targets.cpu()).item()
+    return torch.nn.functional.mse_loss(evaluate(cli.model, inputs), targets.cpu()).item()
 
 
 def _picture(runs: dict[str, TrainCLI]) -> Figure:
@@ -70,4 +63,4 @@ def _picture(runs: dict[str, TrainCLI]) -> Figure:
     x, y = (tensor.cpu() for tensor in data.splits["train"])
     reach = max(float(x.abs().max()), float(data.splits["test"][0].max()))
     wide = torch.linspace(-float(x.abs().max()), reach, 201).unsqueeze(1)
-    return draw_fit(x, y, {name: (wide, _predict(cli, wide)) for name, cli in runs.items()})
+    return draw_fit(x, y, {name: (wide, evaluate(cli.model, wide)) for name, cli in runs.items()})

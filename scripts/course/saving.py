@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from lightning_modules import MNISTCNN
+from lightning_modules.evaluate import evaluate
 from scripts.course.runner import Run, Skipped
 
 
@@ -24,8 +25,8 @@ def saving(run: Run) -> dict[str, Any]:
     cli.trainer.save_checkpoint(run.folder / "model.ckpt")
 
     cli.datamodule.setup("test")
-    images = cli.datamodule.test_dataloader().tensors[0].cpu()
-    expected = _predict(cli.model.cpu(), images)
+    images = cli.datamodule.test_dataloader().tensors[0]
+    expected = evaluate(cli.model.cpu(), images)
     hyperparameters = dict(cli.model.hparams)
     hyperparameters = {k: v for k, v in hyperparameters.items() if not k.startswith("_")}
     equal = {}
@@ -35,17 +36,11 @@ def saving(run: Run) -> dict[str, Any]:
     ):
         model = MNISTCNN(**hyperparameters)
         model.load_state_dict(read())
-        equal[name] = torch.equal(_predict(model, images), expected)
+        equal[name] = torch.equal(evaluate(model, images), expected)
     model = MNISTCNN.load_from_checkpoint(
         run.folder / "model.ckpt", map_location="cpu", weights_only=True
     )
-    equal[".ckpt"] = torch.equal(_predict(model, images), expected)
+    equal[".ckpt"] = torch.equal(evaluate(model, images), expected)
     for path in sorted(run.folder.glob("model.*")):
         print(f"{path.name}: {path.stat().st_size:,} bytes")
     return {f"{name} predicts the same bits": same for name, same in equal.items()}
-
-
-def _predict(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    model.eval()
-    with torch.no_grad():
-        return model(images)

@@ -18,7 +18,7 @@ from inference.sampling import SamplingOptions
 from inference.tokenizer import Tokenizer
 from lightning_modules import GPT2LoRA
 from tests.callbacks.test_text_export import SMALL, _net, llama, text_source
-from tests.lightning_modules.test_mini_gpt import trainer
+from tests.conftest import quiet_trainer
 
 for package in ("gguf", "peft", "transformers"):
     pytest.importorskip(package, reason="the extra [llm] is not installed")
@@ -34,7 +34,7 @@ def checkpoint(gpt2_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path = tmp_path_factory.mktemp("run") / "best.ckpt"
     torch.set_num_threads(1)
     pl.seed_everything(0, verbose=False)
-    run = trainer(max_epochs=40, limit_val_batches=0)
+    run = quiet_trainer(max_epochs=40, limit_val_batches=0)
     model = GPT2LoRA(str(gpt2_base), r=8, alpha=16, target="all", lr=0.02)
     run.fit(model, datamodule=InstructionDataModule(context=160, val_size=58, batch_size=4))
     run.save_checkpoint(path)

@@ -14,7 +14,7 @@ from datamodules import CharTextDataModule, InstructionDataModule
 from datamodules.windows import IGNORED
 from inference.tokenizer import Tokenizer
 from lightning_modules import GPT2LoRA, MiniGPT
-from tests.lightning_modules.test_mini_gpt import trainer
+from tests.conftest import quiet_trainer
 
 SCALARS = ("val/loss", "val/perplexity", "val/exact_match", "val/token_f1", "drift/perplexity")
 
@@ -27,7 +27,7 @@ def fit(
     model = GPT2LoRA(str(base), dropout=0.1, lr=0.01)
     logger = pl.loggers.TensorBoardLogger("logs", "run")
     settings = {"max_epochs": 2, "num_sanity_val_steps": -1, "log_every_n_steps": 1} | kwargs
-    run = trainer(logger=logger, callbacks=callbacks, **settings)
+    run = quiet_trainer(logger=logger, callbacks=callbacks, **settings)
     data = InstructionDataModule(context=160, val_size=4, batch_size=40, eval_batch_size=3)
     run.fit(model, datamodule=data)
     logger.finalize("success")
@@ -90,7 +90,7 @@ def test_they_say_what_they_need(gpt2_base: Path, workplace: Path) -> None:
         fit(gpt2_base, [Baseline()], num_sanity_val_steps=2)
     for callback, message in ((Answers(), "Answers needs a GPT2LoRA"), (Drift(), "Drift needs")):
         with pytest.raises(ValueError, match=message):
-            trainer(max_steps=1, callbacks=[callback]).fit(
+            quiet_trainer(max_steps=1, callbacks=[callback]).fit(
                 MiniGPT(), datamodule=CharTextDataModule()
             )
     with pytest.raises(ValueError, match="every_n_epochs must be at least 1"):

@@ -12,7 +12,7 @@ from callbacks import RNGState
 from datamodules import InstructionDataModule
 from lightning_modules import GPT2LoRA
 from lightning_modules.adapters import PRESETS, adapt
-from tests.lightning_modules.test_mini_gpt import trainer
+from tests.conftest import quiet_trainer
 
 transformers = pytest.importorskip("transformers", reason="the extra [llm] is not installed")
 pytest.importorskip("peft", reason="the extra [llm] is not installed")
@@ -88,7 +88,7 @@ def test_as_it_begins_it_is_the_base(gpt2_base: Path) -> None:
 def test_one_step_of_everything(gpt2_base: Path, pack: bool) -> None:
     model = GPT2LoRA(str(gpt2_base), dropout=0.1)
     # The tokenizer is that of the model.
-    trainer(fast_dev_run=True).fit(model, datamodule=data_of(pack=pack))
+    quiet_trainer(fast_dev_run=True).fit(model, datamodule=data_of(pack=pack))
     assert model.trainer.callback_metrics["val/perplexity"].item() == pytest.approx(
         model.trainer.callback_metrics["val/loss"].exp().item()
     )
@@ -110,7 +110,7 @@ def test_overfits_one_batch(gpt2_base: Path) -> None:
 
 def test_validation_is_the_mean_over_every_token(gpt2_base: Path) -> None:
     model, data = GPT2LoRA(str(gpt2_base)), data_of(eval_batch_size=7)
-    found = trainer().validate(model, datamodule=data, verbose=False)[0]
+    found = quiet_trainer().validate(model, datamodule=data, verbose=False)[0]
     with torch.no_grad():
         whole = model._step(data._splits["val"])
     assert found["val/loss"] == pytest.approx(whole.item(), abs=1e-5)
@@ -129,7 +129,7 @@ def test_blocks_computed_anew_give_the_same_gradients(gpt2_base: Path) -> None:
 
 def test_in_bf16_the_base_is_half_as_large(gpt2_base: Path) -> None:
     model = GPT2LoRA(str(gpt2_base))
-    trainer(max_steps=1, precision="bf16-mixed").fit(model, datamodule=data_of())
+    quiet_trainer(max_steps=1, precision="bf16-mixed").fit(model, datamodule=data_of())
     for name, parameter in model.named_parameters():
         assert parameter.dtype == (torch.float32 if "lora_" in name else torch.bfloat16), name
     assert model.trainer.callback_metrics["train/loss"].isfinite()
@@ -147,7 +147,7 @@ def test_the_merged_net_gives_the_same_logits(gpt2_base: Path) -> None:
 
 def test_a_checkpoint_holds_what_was_trained(gpt2_base: Path, workplace: Path) -> None:
     model = GPT2LoRA(str(gpt2_base))
-    run = trainer(max_steps=2)
+    run = quiet_trainer(max_steps=2)
     run.fit(model, datamodule=data_of())
     run.save_checkpoint("some.ckpt")
     kept = torch.load("some.ckpt", weights_only=True)
@@ -175,7 +175,7 @@ def test_a_checkpoint_of_gpt2_124m_is_below_5_mb(gpt2_base: Path, workplace: Pat
     large.save_pretrained("base")
     del large
     model = GPT2LoRA("base")
-    run = trainer(max_steps=1, precision="bf16-mixed", limit_val_batches=0)
+    run = quiet_trainer(max_steps=1, precision="bf16-mixed", limit_val_batches=0)
     data = data_of(tokenizer=str(gpt2_base), batch_size=1, val_size=0)
     run.fit(model, datamodule=data)
     run.save_checkpoint("some.ckpt")
@@ -188,7 +188,7 @@ def test_a_resumed_run_ends_with_the_same_bits(gpt2_base: Path, workplace: Path)
         model = GPT2LoRA(str(gpt2_base), dropout=0.1)
         # In the middle of an epoch of five batches.
         keep = pl.callbacks.ModelCheckpoint("kept", "{step}", every_n_train_steps=3, save_top_k=-1)
-        run = trainer(max_epochs=2, enable_checkpointing=True, callbacks=[keep, RNGState()])
+        run = quiet_trainer(max_epochs=2, callbacks=[keep, RNGState()])
         run.fit(model, datamodule=data_of(batch_size=2), **kwargs)
         return model
 
@@ -200,7 +200,7 @@ def test_a_resumed_run_ends_with_the_same_bits(gpt2_base: Path, workplace: Path)
 
 @pytest.fixture
 def checkpoint(gpt2_base: Path, workplace: Path) -> Path:
-    run = trainer(max_steps=1)
+    run = quiet_trainer(max_steps=1)
     run.fit(GPT2LoRA(str(gpt2_base)), datamodule=data_of())
     run.save_checkpoint("some.ckpt")
     return Path("some.ckpt")
@@ -242,14 +242,16 @@ def test_wrong_arguments(gpt2_base: Path, arguments: dict, message: str) -> None
 
 def test_data_that_does_not_fit_the_model(gpt2_base: Path, workplace: Path) -> None:
     with pytest.raises(ValueError, match=r"rows have 161 tokens, .* reads at most 160"):
-        trainer(fast_dev_run=True).fit(GPT2LoRA(str(gpt2_base)), datamodule=data_of(context=161))
+        quiet_trainer(fast_dev_run=True).fit(
+            GPT2LoRA(str(gpt2_base)), datamodule=data_of(context=161)
+        )
     from datamodules import BPETokenizer
 
     Path("larger").mkdir()
     text = Path(__file__).read_text()
     Path("larger/tokenizer.json").write_text(BPETokenizer.fit(text, 400).to_json())
     with pytest.raises(ValueError, match=r"data's tokenizer has 400 tokens and .* 300: leave"):
-        trainer(fast_dev_run=True).fit(
+        quiet_trainer(fast_dev_run=True).fit(
             GPT2LoRA(str(gpt2_base)), datamodule=data_of(tokenizer="larger")
         )
 
@@ -257,7 +259,7 @@ def test_data_that_does_not_fit_the_model(gpt2_base: Path, workplace: Path) -> N
 def test_four_bits(gpt2_base: Path, workplace: Path) -> None:
     bitsandbytes = pytest.importorskip("bitsandbytes", reason="the extra [qlora] is not installed")
     model = GPT2LoRA(str(gpt2_base), quantize="4bit", target="all", lr=0.01)
-    run = trainer(max_epochs=2)
+    run = quiet_trainer(max_epochs=2)
     run.fit(model, datamodule=data_of(val_size=4))
     quantised = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     assert len(quantised) == 8

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightning_modules import BinaryClassifier, CurveRegressor, LineRegressor, WordSimilarity
+from lightning_modules.evaluate import evaluate
 from scripts.train import TrainCLI
 
 
@@ -12,44 +13,42 @@ def fit(config: str, *options: str) -> TrainCLI:
 
 
 def predictions(cli: TrainCLI) -> torch.Tensor:
-    cli.model.eval()
-    with torch.no_grad():
-        return cli.model.predict_step(cli.datamodule.splits["test"], 0).flatten()
+    """Outputs for the test split, on the CPU."""
+    return evaluate(cli.model, cli.datamodule.splits["test"][0]).flatten()
 
 
-def test_line() -> None:
+def test_line(device: str) -> None:
     cli = fit("line_regressor")
     expected = torch.tensor([13.0, 15.0, 21.0])
     torch.testing.assert_close(predictions(cli), expected, atol=0.005, rtol=0)
     loaded = LineRegressor.load_from_checkpoint(
         cli.trainer.checkpoint_callback.best_model_path, weights_only=True
     )
-    assert torch.equal(loaded.net.weight, cli.model.net.weight)
+    assert torch.equal(loaded.net.weight.cpu(), cli.model.net.weight.cpu())
 
 
-def test_a_net_without_activation_is_a_line() -> None:
+def test_a_net_without_activation_is_a_line(device: str) -> None:
     options = ("--data.init_args.curve=sine", "--trainer.max_epochs=600")
     errors = []
     for activation in ("relu", "none"):
         cli = fit("curve_regressor", *options, f"--model.init_args.activation={activation}")
-        target = cli.datamodule.splits["test"][1].flatten()
+        target = cli.datamodule.splits["test"][1].flatten().cpu()
         errors.append((predictions(cli) - target).square().mean().item())
         assert sum(p.numel() for p in cli.model.parameters()) == 25
     assert errors[1] >= 20 * errors[0]
 
 
-def test_binary_classifier_gives_probabilities() -> None:
+def test_binary_classifier_predicts_probabilities(device: str) -> None:
     cli = fit("binary_classifier")
-    probability = predictions(cli)
-    assert ((probability > 0.5) == torch.tensor([True, True, False, False])).all()
     assert float(cli.trainer.callback_metrics["train/loss"]) <= 0.002
-    logits = cli.model(cli.datamodule.splits["test"][0])
-    torch.testing.assert_close(logits.sigmoid(), probability)
+    probability = torch.cat(cli.trainer.predict(cli.model, cli.datamodule)).cpu()
+    assert ((probability > 0.5) == torch.tensor([True, True, False, False])).all()
+    torch.testing.assert_close(predictions(cli).sigmoid(), probability)
     assert cli.trainer.test(cli.model, cli.datamodule, verbose=False)[0]["test/acc"] == 1
 
 
-def test_word_similarity() -> None:
-    related = predictions(fit("word_similarity"))
+def test_word_similarity(device: str) -> None:
+    related = predictions(fit("word_similarity")).sigmoid()
     assert related[:3].min() >= 0.99
     assert related[3:].max() <= 0.01
 
