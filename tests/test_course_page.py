@@ -25,7 +25,7 @@ def test_every_step_has_its_row() -> None:
 
 
 @pytest.mark.parametrize("line", FITS)
-def test_exercises_run(line: str, gpu_learning) -> None:
+def test_exercises_run(line: str, gpu_learning, device: str) -> None:
     # As many as a warm-up of the learning rate takes, and a few more.
     short = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=60")
     code, _, err = gpu_learning(*shlex.split(line)[1:], *short)

@@ -35,7 +35,7 @@ CHAIN = [line for line in FROM_EXPORT if line not in SERVED]
 @pytest.mark.parametrize(
     "line", [line for line in OURS if "lessons" not in line and line not in CHAIN + SERVED]
 )
-def test_command_runs(line: str, gpu_learning, small_mnist: Path) -> None:
+def test_command_runs(line: str, gpu_learning, small_mnist: Path, device: str) -> None:
     arguments = shlex.split(line)[1:]
     config = next((arguments[i + 1] for i, a in enumerate(arguments) if a == "-c"), None)
     if (config and arguments[0] != "fit") or "--ckpt_path" in arguments:
@@ -49,7 +49,7 @@ def test_command_runs(line: str, gpu_learning, small_mnist: Path) -> None:
 
 
 @pytest.mark.slow
-def test_artifacts_are_made_and_used(gpu_learning, workplace: Path) -> None:
+def test_artifacts_are_made_and_used(gpu_learning, workplace: Path, device: str) -> None:
     pytest.importorskip("onnxruntime", reason="needs the extra export")
     pytest.importorskip("tokenizers", reason="needs the extra llm")
     images = load_digits().images
@@ -65,7 +65,9 @@ def test_artifacts_are_made_and_used(gpu_learning, workplace: Path) -> None:
 
 
 @pytest.mark.slow
-def test_server_and_chat(gpu_learning, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_and_chat(
+    gpu_learning, workplace: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
     pytest.importorskip("uvicorn", reason="needs the extra serve")
     from tests.serving.live import models_folder, serving
 
@@ -109,5 +111,5 @@ def test_files_named_exist() -> None:
 
 
 @pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
-def test_python_example_runs(code: str, workplace: Path) -> None:
+def test_python_example_runs(code: str, workplace: Path, device: str) -> None:
     exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})

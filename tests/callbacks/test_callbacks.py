@@ -23,6 +23,7 @@ from callbacks.confusion_matrix import confusion_figure
 from callbacks.filters import filter_grid
 from datamodules import DigitsDataModule
 from lightning_modules import MNISTMLP
+from lightning_modules.evaluate import evaluate
 from tests.conftest import quiet_trainer
 
 
@@ -47,7 +48,7 @@ def events(logger: TensorBoardLogger) -> EventAccumulator:
     return accumulator.Reload()
 
 
-def test_best_is_the_best_and_last_the_latest(tmp_path: Path) -> None:
+def test_best_is_the_best_and_last_the_latest(tmp_path: Path, device: str) -> None:
     keep = BestAndLast(every_n_steps=0)
     run = trainer(keep, max_epochs=6, default_root_dir=tmp_path)
     run.fit(Small(), datamodule=DigitsDataModule())
@@ -60,7 +61,7 @@ def test_best_is_the_best_and_last_the_latest(tmp_path: Path) -> None:
     assert score == pytest.approx(float(keep.best_model_score))
 
 
-def test_last_is_written_between_epochs(tmp_path: Path) -> None:
+def test_last_is_written_between_epochs(tmp_path: Path, device: str) -> None:
     run = trainer(FiniteLoss(), BestAndLast(every_n_steps=7), default_root_dir=tmp_path)
     with pytest.raises(ValueError, match="step 17"):
         run.fit(Small(break_at=16), datamodule=DigitsDataModule())
@@ -68,7 +69,7 @@ def test_last_is_written_between_epochs(tmp_path: Path) -> None:
     assert last["global_step"] == 14
 
 
-def test_a_run_shorter_than_an_epoch_leaves_its_last(tmp_path: Path) -> None:
+def test_a_run_shorter_than_an_epoch_leaves_its_last(tmp_path: Path, device: str) -> None:
     run = trainer(BestAndLast(), max_steps=5, default_root_dir=tmp_path)
     run.fit(Small(), datamodule=DigitsDataModule())
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
@@ -81,7 +82,7 @@ def test_a_monitor_that_nothing_logs(tmp_path: Path) -> None:
         run.fit(Small(), datamodule=DigitsDataModule())
 
 
-def test_without_validation_the_best_is_the_latest(tmp_path: Path) -> None:
+def test_without_validation_the_best_is_the_latest(tmp_path: Path, device: str) -> None:
     run = trainer(BestAndLast(), default_root_dir=tmp_path)
     model = Small()
     run.fit(model, datamodule=DigitsDataModule(val_size=0))
@@ -90,7 +91,7 @@ def test_without_validation_the_best_is_the_latest(tmp_path: Path) -> None:
     assert run.validate(model, datamodule=DigitsDataModule(), verbose=False)
 
 
-def test_nan_loss_stops_and_says_where(tmp_path: Path) -> None:
+def test_nan_loss_stops_and_says_where(tmp_path: Path, device: str) -> None:
     run = trainer(
         FiniteLoss(), BestAndLast(every_n_steps=13), default_root_dir=tmp_path, max_epochs=3
     )
@@ -107,7 +108,7 @@ def test_losses_kept_on_a_device_are_named_exactly() -> None:
         guard._check()
 
 
-def test_rng_state_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_rng_state_goes_on_where_it_was(tmp_path: Path, device: str) -> None:
     run = trainer(RNGState(), max_steps=3)
     run.fit(Small(), datamodule=DigitsDataModule())
     run.save_checkpoint(tmp_path / "model.ckpt")
@@ -129,7 +130,7 @@ def test_rng_state_goes_on_where_it_was(tmp_path: Path) -> None:
     assert torch.equal(draw.drawn, expected)
 
 
-def test_tensorboard_holds_what_was_promised(tmp_path: Path) -> None:
+def test_tensorboard_holds_what_was_promised(tmp_path: Path, device: str) -> None:
     logger = TensorBoardLogger(tmp_path, name="run", log_graph=True, default_hp_metric=False)
     run = trainer(
         Throughput(),
@@ -161,17 +162,17 @@ def test_tensorboard_holds_what_was_promised(tmp_path: Path) -> None:
         assert (Path(logger.log_dir) / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_mistakes_are_the_most_confident_ones(tmp_path: Path) -> None:
+def test_mistakes_are_the_most_confident_ones(tmp_path: Path, device: str) -> None:
     callback = PredictionFigures(count=5)
     run = trainer(callback, logger=TensorBoardLogger(tmp_path, default_hp_metric=False))
     model, data = Small(), DigitsDataModule(eval_batch_size=50)
     run.test(model, datamodule=data, verbose=False)
-    images, labels = data._splits["test"]
-    probabilities = model.eval()(images).softmax(dim=1).detach()
+    images, labels = (tensor.cpu() for tensor in data._splits["test"])
+    probabilities = evaluate(model, images).softmax(dim=1)
     confidence, predicted = probabilities.max(dim=1)
     expected = confidence[predicted != labels].topk(5).values
     kept = torch.cat([p for _, p, _ in callback._wrong]).amax(dim=1).topk(5).values
-    assert torch.allclose(kept, expected)
+    assert torch.allclose(kept.cpu(), expected, atol=1e-4)
 
 
 def test_confusion_figure_writes_the_counts() -> None:
@@ -188,7 +189,9 @@ def test_filter_grid_is_a_picture(shape: tuple[int, ...]) -> None:
     assert 0 <= grid.min() <= grid.max() <= 1
 
 
-def test_plain_progress_prints_one_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_progress_prints_one_line_an_epoch(
+    capsys: pytest.CaptureFixture[str], device: str
+) -> None:
     trainer(PlainProgress()).fit(Small(), datamodule=DigitsDataModule())
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 2

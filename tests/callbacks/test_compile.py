@@ -27,7 +27,7 @@ def fit(*callbacks: pl.Callback, strategy: str | CUDAGraphStrategy = "auto") -> 
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_the_compiled_net_learns_the_same(several: bool) -> None:
+def test_the_compiled_net_learns_the_same(several: bool, device: str) -> None:
     strategy = CUDAGraphStrategy(steps_per_replay=0) if several else "auto"
     torch.compiler.reset()
     counters.clear()
@@ -61,7 +61,7 @@ def test_a_module_without_a_net() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_precision_is_set_back(fails: bool) -> None:
+def test_the_precision_is_set_back(fails: bool, device: str) -> None:
     seen = []
 
     class Look(pl.Callback):

@@ -35,7 +35,7 @@ def fit(
 
 
 def test_curves_begin_with_the_base_and_the_training_does_not_notice(
-    gpt2_base: Path, workplace: Path
+    gpt2_base: Path, workplace: Path, device: str
 ) -> None:
     plain, _, _ = fit(gpt2_base, [], num_sanity_val_steps=0)
     asked = Answers(("What is a GPU?",), max_new_tokens=4)
@@ -53,7 +53,7 @@ def test_curves_begin_with_the_base_and_the_training_does_not_notice(
 
     base = GPT2LMHeadModel.from_pretrained(gpt2_base).eval()
     losses = []
-    ids, targets = run.datamodule._splits["val"]
+    ids, targets = (tensor.cpu() for tensor in run.datamodule._splits["val"])
     with torch.no_grad():
         for row, wanted in zip(ids, targets, strict=True):
             logits = base(row[None]).logits[0].log_softmax(-1)

@@ -127,7 +127,7 @@ def torch_rates(make: Any, per_epoch: bool = False, lr: float = 0.1) -> list[flo
     ],
 )
 def test_each_step_uses_the_rate_of_torch(
-    tmp_path: Path, callback: LRSchedulerCallback, make: Any, per_epoch: bool
+    tmp_path: Path, callback: LRSchedulerCallback, make: Any, per_epoch: bool, device: str
 ) -> None:
     assert fit(tmp_path, callback).rates == torch_rates(make, per_epoch)
 
@@ -151,20 +151,20 @@ def test_warmup_cosine(tmp_path: Path) -> None:
     assert 0.01 < rates[-1] < 0.012
 
 
-def test_plateau_reduces_after_each_validation_without_gain(tmp_path: Path) -> None:
+def test_plateau_reduces_after_each_validation_without_gain(tmp_path: Path, device: str) -> None:
     callback = ReduceLROnPlateau(factor=0.5, patience=0, threshold=0.99)
     rates = fit(tmp_path, callback).rates
     # The first validation is the best so far by definition; none after it gains 99 %.
     assert rates[::BATCHES] == pytest.approx([0.1, 0.1, 0.05, 0.025])
 
 
-def test_accumulated_gradients_count_as_one_step(tmp_path: Path) -> None:
+def test_accumulated_gradients_count_as_one_step(tmp_path: Path, device: str) -> None:
     rates = fit(tmp_path, CosineAnnealing(), accumulate_grad_batches=5).rates
     assert len(rates) == EPOCHS
     assert rates == pytest.approx([0.1, 0.08535534, 0.05, 0.01464466])
 
 
-def test_a_rate_in_a_tensor_is_changed_in_place(tmp_path: Path) -> None:
+def test_a_rate_in_a_tensor_is_changed_in_place(tmp_path: Path, device: str) -> None:
     model = Line(tensor=True)
     fit(tmp_path, CosineAnnealing(), model=model)
     group = model.trainer.optimizers[0].param_groups[0]
@@ -174,7 +174,9 @@ def test_a_rate_in_a_tensor_is_changed_in_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("stop_at", [BATCHES + 2, 2 * BATCHES])
-def test_a_resumed_run_is_bit_identical(tmp_path: Path, name: str, stop_at: int) -> None:
+def test_a_resumed_run_is_bit_identical(
+    tmp_path: Path, name: str, stop_at: int, device: str
+) -> None:
     make = SCHEDULERS[name]
     whole = fit(tmp_path / "whole", make())
 
@@ -194,7 +196,7 @@ def test_a_resumed_run_is_bit_identical(tmp_path: Path, name: str, stop_at: int)
 
 
 @pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - {"plateau"}))
-def test_a_group_added_later_is_left_alone(tmp_path: Path, name: str) -> None:
+def test_a_group_added_later_is_left_alone(tmp_path: Path, name: str, device: str) -> None:
     class Unfreeze(pl.Callback):
         def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
             if trainer.current_epoch == 1:
@@ -261,7 +263,9 @@ def test_bad_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("callbacks", [[], [StepLR(1, 0.5)]])
-def test_lr_is_logged_once_a_step(tmp_path: Path, callbacks: list[pl.Callback]) -> None:
+def test_lr_is_logged_once_a_step(
+    tmp_path: Path, callbacks: list[pl.Callback], device: str
+) -> None:
     logger = CSVLogger(tmp_path)
     fit(tmp_path, LearningRateLog(), *callbacks, logger=logger, log_every_n_steps=5)
     rows = list(csv.DictReader(Path(logger.log_dir, "metrics.csv").read_text().splitlines()))

@@ -12,7 +12,7 @@ from scripts.train import TrainCLI
 @pytest.mark.parametrize(
     ("config", "name"), [("line_regressor", "fit"), ("binary_classifier", "boundary")]
 )
-def test_picture(workplace: Path, config: str, name: str) -> None:
+def test_picture(workplace: Path, config: str, name: str, device: str) -> None:
     TrainCLI(["fit", "-c", f"configs/{config}.yaml", "--trainer.max_epochs=4"])
     run = workplace / "logs" / config / "version_0"
     pixels = imread(run / f"{name}.png")
@@ -21,7 +21,7 @@ def test_picture(workplace: Path, config: str, name: str) -> None:
     assert name in EventAccumulator(str(run)).Reload().Tags()["images"]
 
 
-def test_embeddings_are_in_the_projector(workplace: Path) -> None:
+def test_embeddings_are_in_the_projector(workplace: Path, device: str) -> None:
     TrainCLI(["fit", "-c", "configs/word_similarity.yaml", "--trainer.max_epochs=4"])
     (words,) = (workplace / "logs").rglob("metadata.tsv")
     assert words.read_text().split() == ["cat", "dog", "king", "queen", "car", "truck"]
@@ -29,7 +29,7 @@ def test_embeddings_are_in_the_projector(workplace: Path) -> None:
     assert [len(row.split()) for row in vectors.read_text().splitlines()] == [4] * 6
 
 
-def test_few_lines_and_few_checkpoints_for_many_epochs(workplace: Path, capfd) -> None:
+def test_few_lines_and_few_checkpoints_for_many_epochs(workplace: Path, capfd, device: str) -> None:
     TrainCLI(["fit", "-c", "configs/line_regressor.yaml", "--trainer.max_epochs=250"])
     said = [line.split()[1] for line in capfd.readouterr().out.splitlines() if "epoch" in line]
     assert said == ["100/250", "200/250", "250/250"]

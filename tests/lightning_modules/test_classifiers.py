@@ -3,6 +3,7 @@ import torch
 
 from datamodules import DigitsDataModule
 from lightning_modules import MNISTCNN, MNISTMLP, MNISTUpright
+from lightning_modules.evaluate import evaluate
 from tests.conftest import quiet_trainer
 
 ALL = pytest.mark.parametrize("module", [MNISTMLP, MNISTCNN, MNISTUpright])
@@ -16,7 +17,7 @@ def test_parameter_counts_of_the_course(module: type, count: int) -> None:
 
 
 @ALL
-def test_fast_dev_run(module: type) -> None:
+def test_fast_dev_run(module: type, device: str) -> None:
     model, data = module(), DigitsDataModule()
     one = quiet_trainer(fast_dev_run=True)
     one.fit(model, datamodule=data)
@@ -27,21 +28,21 @@ def test_fast_dev_run(module: type) -> None:
 
 
 @ALL
-def test_overfits_one_batch(module: type) -> None:
+def test_overfits_one_batch(module: type, device: str) -> None:
     model, data = module(lr=3e-3), DigitsDataModule()
     run = quiet_trainer(max_epochs=60, overfit_batches=1, limit_val_batches=0)
     run.fit(model, datamodule=data)
     assert run.callback_metrics["train/loss"] < 0.01
 
 
-def test_test_metrics_agree_with_a_slow_count() -> None:
+def test_test_metrics_agree_with_a_slow_count(device: str) -> None:
     torch.manual_seed(1)
     model, data = MNISTCNN(), DigitsDataModule()
     run = quiet_trainer()
     metrics = run.test(model, datamodule=data, verbose=False)[0]
     data.setup("test")
-    images, labels = data._splits["test"]
-    predicted = model.eval()(images).argmax(dim=1)
+    images, labels = (tensor.cpu() for tensor in data._splits["test"])
+    predicted = evaluate(model, images).argmax(dim=1)
     assert metrics["test/acc"] == pytest.approx((predicted == labels).float().mean().item())
     for digit in range(10):
         right = (predicted[labels == digit] == digit).float().mean().item()
@@ -51,7 +52,7 @@ def test_test_metrics_agree_with_a_slow_count() -> None:
             assert int(model.confusion.compute()[digit, other]) == count
 
 
-def test_checkpoint_loads_without_arguments(tmp_path) -> None:
+def test_checkpoint_loads_without_arguments(tmp_path, device: str) -> None:
     model = MNISTCNN(channels=(4, 8), hidden=16, lr=0.5)
     run = quiet_trainer(max_steps=1)
     run.fit(model, datamodule=DigitsDataModule())
@@ -59,4 +60,4 @@ def test_checkpoint_loads_without_arguments(tmp_path) -> None:
     again = MNISTCNN.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
     assert again.hparams == model.hparams
     for left, right in zip(model.parameters(), again.parameters(), strict=True):
-        assert torch.equal(left, right)
+        assert torch.equal(left.cpu(), right.cpu())

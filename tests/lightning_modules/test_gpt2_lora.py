@@ -108,11 +108,11 @@ def test_overfits_one_batch(gpt2_base: Path) -> None:
     assert loss < 0.5
 
 
-def test_validation_is_the_mean_over_every_token(gpt2_base: Path) -> None:
+def test_validation_is_the_mean_over_every_token(gpt2_base: Path, device: str) -> None:
     model, data = GPT2LoRA(str(gpt2_base)), data_of(eval_batch_size=7)
     found = quiet_trainer().validate(model, datamodule=data, verbose=False)[0]
     with torch.no_grad():
-        whole = model._step(data._splits["val"])
+        whole = model._step(tuple(tensor.cpu() for tensor in data._splits["val"]))
     assert found["val/loss"] == pytest.approx(whole.item(), abs=1e-5)
 
 
@@ -127,7 +127,7 @@ def test_blocks_computed_anew_give_the_same_gradients(gpt2_base: Path) -> None:
         assert torch.allclose(plain, again, atol=1e-6)
 
 
-def test_in_bf16_the_base_is_half_as_large(gpt2_base: Path) -> None:
+def test_in_bf16_the_base_is_half_as_large(gpt2_base: Path, device: str) -> None:
     model = GPT2LoRA(str(gpt2_base))
     quiet_trainer(max_steps=1, precision="bf16-mixed").fit(model, datamodule=data_of())
     for name, parameter in model.named_parameters():
@@ -145,7 +145,7 @@ def test_the_merged_net_gives_the_same_logits(gpt2_base: Path) -> None:
     assert (unmerged - merged).abs().max() < 1e-4
 
 
-def test_a_checkpoint_holds_what_was_trained(gpt2_base: Path, workplace: Path) -> None:
+def test_a_checkpoint_holds_what_was_trained(gpt2_base: Path, workplace: Path, device: str) -> None:
     model = GPT2LoRA(str(gpt2_base))
     run = quiet_trainer(max_steps=2)
     run.fit(model, datamodule=data_of())
@@ -158,7 +158,7 @@ def test_a_checkpoint_holds_what_was_trained(gpt2_base: Path, workplace: Path) -
     assert Path("some.ckpt").stat().st_size < 12 * count + 60_000
     # Weights, two averages: what GPT-2's 294,912 take, with the same room for all else.
     assert 12 * 294_912 + 60_000 < 5e6
-    loaded = GPT2LoRA.load_from_checkpoint("some.ckpt", weights_only=True)
+    loaded = GPT2LoRA.load_from_checkpoint("some.ckpt", map_location="cpu", weights_only=True)
     ids = batch_of(gpt2_base, 2)[0]
     with torch.no_grad():
         assert torch.equal(loaded(ids), model(ids))
@@ -182,7 +182,9 @@ def test_a_checkpoint_of_gpt2_124m_is_below_5_mb(gpt2_base: Path, workplace: Pat
     assert Path("some.ckpt").stat().st_size < 5e6
 
 
-def test_a_resumed_run_ends_with_the_same_bits(gpt2_base: Path, workplace: Path) -> None:
+def test_a_resumed_run_ends_with_the_same_bits(
+    gpt2_base: Path, workplace: Path, device: str
+) -> None:
     def fit(**kwargs) -> GPT2LoRA:
         pl.seed_everything(0, verbose=False)
         model = GPT2LoRA(str(gpt2_base), dropout=0.1)
@@ -256,7 +258,7 @@ def test_data_that_does_not_fit_the_model(gpt2_base: Path, workplace: Path) -> N
         )
 
 
-def test_four_bits(gpt2_base: Path, workplace: Path) -> None:
+def test_four_bits(gpt2_base: Path, workplace: Path, device: str) -> None:
     bitsandbytes = pytest.importorskip("bitsandbytes", reason="the extra [qlora] is not installed")
     model = GPT2LoRA(str(gpt2_base), quantize="4bit", target="all", lr=0.01)
     run = quiet_trainer(max_epochs=2)

@@ -15,7 +15,7 @@ from lightning_modules import MiniGPT
 from tests.conftest import quiet_trainer
 
 
-def test_the_courses_size_comes_with_the_data() -> None:
+def test_the_courses_size_comes_with_the_data(device: str) -> None:
     model = MiniGPT()
     quiet_trainer(fast_dev_run=True).fit(model, datamodule=CharTextDataModule())
     assert sum(p.numel() for p in model.parameters()) == 25_103
@@ -35,11 +35,11 @@ def test_overfits_one_batch() -> None:
     assert loss < 0.05
 
 
-def test_validation_is_the_mean_over_every_token_of_the_text() -> None:
+def test_validation_is_the_mean_over_every_token_of_the_text(device: str) -> None:
     model, data = MiniGPT(vocab_size=15), CharTextDataModule(eval_batch_size=7)
     found = quiet_trainer().validate(model, datamodule=data, verbose=False)[0]
     data.setup("validate")
-    tokens = data._splits["val"].long()
+    tokens = data._splits["val"].long().cpu()
     losses = []
     with torch.no_grad():
         for start in range(0, len(tokens) - 1, 32):
@@ -64,7 +64,7 @@ def test_only_matrices_decay() -> None:
     assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))
 
 
-def test_a_resumed_run_ends_with_the_same_weights(workplace: Path) -> None:
+def test_a_resumed_run_ends_with_the_same_weights(workplace: Path, device: str) -> None:
     def fit(**kwargs) -> MiniGPT:
         pl.seed_everything(0, verbose=False)
         model = MiniGPT(width=16)
@@ -80,12 +80,12 @@ def test_a_resumed_run_ends_with_the_same_weights(workplace: Path) -> None:
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-def test_a_checkpoint_loads_without_the_data(workplace: Path) -> None:
+def test_a_checkpoint_loads_without_the_data(workplace: Path, device: str) -> None:
     model = MiniGPT(width=16)
     run = quiet_trainer(max_steps=1)
     run.fit(model, datamodule=CharTextDataModule())
     run.save_checkpoint("some.ckpt")
-    loaded = MiniGPT.load_from_checkpoint("some.ckpt", weights_only=True)
+    loaded = MiniGPT.load_from_checkpoint("some.ckpt", map_location="cpu", weights_only=True)
     ids = torch.zeros(1, 32, dtype=torch.long)
     assert torch.equal(loaded(ids), model(ids))
 
@@ -104,7 +104,7 @@ def test_a_model_too_small_for_the_data_is_refused(model: dict, data: dict, mess
         )
 
 
-def test_samples_and_maps_leave_the_training_as_it_is(workplace: Path) -> None:
+def test_samples_and_maps_leave_the_training_as_it_is(workplace: Path, device: str) -> None:
     def fit(callbacks: list[pl.Callback], name: str) -> tuple[MiniGPT, Path]:
         pl.seed_everything(0, verbose=False)
         model = MiniGPT(width=16, dropout=0.1)

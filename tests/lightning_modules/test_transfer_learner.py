@@ -37,7 +37,7 @@ def transfer(backbone: Path, *options: str) -> TrainCLI:
     )
 
 
-def test_only_the_new_layer_learns(backbone: Path) -> None:
+def test_only_the_new_layer_learns(backbone: Path, device: str) -> None:
     cli = transfer(backbone)
     learned = [p for p in cli.model.parameters() if p.requires_grad]
     assert sum(p.numel() for p in learned) == 325
@@ -48,7 +48,9 @@ def test_only_the_new_layer_learns(backbone: Path) -> None:
     assert cli.trainer.test(cli.model, cli.datamodule, verbose=False)[0]["test/acc"] > 0.9
 
 
-def test_checkpoint_names_the_backbone_and_stands_alone(backbone: Path, tmp_path: Path) -> None:
+def test_checkpoint_names_the_backbone_and_stands_alone(
+    backbone: Path, tmp_path: Path, device: str
+) -> None:
     moved = tmp_path / "moved.ckpt"
     moved.write_bytes(backbone.read_bytes())
     cli = transfer(moved, "--trainer.max_epochs=1")
@@ -56,14 +58,14 @@ def test_checkpoint_names_the_backbone_and_stands_alone(backbone: Path, tmp_path
     sha256 = hashlib.sha256(backbone.read_bytes()).hexdigest()
     assert torch.load(last, weights_only=True)["backbone"]["sha256"] == sha256
     moved.unlink()
-    loaded = TransferLearner.load_from_checkpoint(last, weights_only=True)
+    loaded = TransferLearner.load_from_checkpoint(last, map_location="cpu", weights_only=True)
     assert loaded.backbone_sha256 == sha256
     images = torch.randn(2, 1, 28, 28)
     assert torch.equal(loaded.eval()(images), cli.model.eval()(images))
 
 
 @pytest.mark.filterwarnings("ignore:The requires_grad attribute:UserWarning")
-def test_unfreezing_is_one_argument(backbone: Path) -> None:
+def test_unfreezing_is_one_argument(backbone: Path, device: str) -> None:
     cli = transfer(backbone, "--model.init_args.unfreeze_after=1", "--trainer.max_epochs=2")
     assert all(p.requires_grad for p in cli.model.parameters())
     before = torch.load(backbone, weights_only=True)["state_dict"]["net.fc1.weight"]
@@ -105,7 +107,7 @@ def test_classes_outside_the_digits(gpu_learning, backbone: Path) -> None:
     assert "classes must be different digits from 0 to 9, got [3, 12]" in err
 
 
-def test_it_is_exported_like_any_other(backbone: Path, tmp_path: Path) -> None:
+def test_it_is_exported_like_any_other(backbone: Path, tmp_path: Path, device: str) -> None:
     pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
     cli = transfer(backbone, "--trainer.max_epochs=1")
     source = read_source(Path(cli.trainer.checkpoint_callback.dirpath) / "last.ckpt")

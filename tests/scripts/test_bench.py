@@ -7,7 +7,9 @@ from scripts import bench_scaling
 from scripts.bench_train import limit
 
 
-def test_bench_train_measures_every_arm(gpu_learning, small_mnist: Path, tmp_path: Path) -> None:
+def test_bench_train_measures_every_arm(
+    gpu_learning, small_mnist: Path, tmp_path: Path, device: str
+) -> None:
     trace = tmp_path / "trace.json"
     code, out, err = gpu_learning(
         *("bench", "train", "-c", "configs/mnist_cnn.yaml", "--data.init_args.val_size=100"),
@@ -34,7 +36,7 @@ def test_bench_train_says_what_the_limit_is() -> None:
     assert "the host computes each step" in limit(0, 100)
 
 
-def test_bench_fit_counts_its_runs(gpu_learning) -> None:
+def test_bench_fit_counts_its_runs(gpu_learning, device: str) -> None:
     code, out, err = gpu_learning(
         *("bench", "fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=1"),
         *("--seeds", "2", "--json"),

@@ -5,7 +5,7 @@ from lightning_modules.nets.gpt import GPT
 from scripts.bench_generate import SHAPES, course_loop, main
 
 
-def test_the_sampler_is_measured_beside_the_courses_loop(capsys) -> None:
+def test_the_sampler_is_measured_beside_the_courses_loop(capsys, device: str) -> None:
     options = ("--shape", "course", "--device", "cpu", "--tokens", "40", "--rounds", "2")
     assert main(["generate", *options, "--batch", "1,4", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

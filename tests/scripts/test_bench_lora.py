@@ -3,7 +3,7 @@ import json
 import pytest
 
 
-def test_bench_lora_measures_training(gpu_learning) -> None:
+def test_bench_lora_measures_training(gpu_learning, device: str) -> None:
     pytest.importorskip("peft", reason="the extra [llm] is not installed")
     options = ("--shape", "course", "--batches", "2x8,4x16", "--steps", "2", "--rounds", "2")
     code, out, err = gpu_learning(

@@ -4,7 +4,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_demo_trains_tests_and_shows(gpu_learning, workplace: Path) -> None:
+def test_demo_trains_tests_and_shows(gpu_learning, workplace: Path, device: str) -> None:
     code, out, err = gpu_learning("demo")
     assert code == 0, err
     accuracy = float(out.split("test accuracy")[1].split("%")[0].strip(" │┃|"))

@@ -68,7 +68,7 @@ def test_classify_says_what_is_wrong(
 
 
 def test_a_perceptron_is_exported_by_the_same_command(
-    workplace: Path, gpu_learning: Command, small_mnist: Path
+    workplace: Path, gpu_learning: Command, small_mnist: Path, device: str
 ) -> None:
     options = ["--trainer.max_epochs=1", "--data.val_size=100"]
     assert gpu_learning("fit", "-c", "configs/mnist_mlp.yaml", *options)[0] == 0
@@ -81,7 +81,7 @@ def test_a_perceptron_is_exported_by_the_same_command(
 
 
 def test_a_classifier_of_points_is_exported_by_the_same_command(
-    workplace: Path, gpu_learning: Command
+    workplace: Path, gpu_learning: Command, device: str
 ) -> None:
     options = ["--trainer.max_epochs=100"]
     assert gpu_learning("fit", "-c", "configs/binary_classifier.yaml", *options)[0] == 0
@@ -155,7 +155,7 @@ def test_bench_infer_does_not_measure_a_fallback() -> None:
         infer_arms.measure(arms, inputs, [1, 2, 3], rounds=2, device="cpu")
 
 
-def test_the_pipelines_train_save_and_predict(workplace: Path) -> None:
+def test_the_pipelines_train_save_and_predict(workplace: Path, device: str) -> None:
     pipeline = MNISTTrainingPipeline("digits_cnn", epochs=6, options=["--trainer.logger=false"])
     with pytest.raises(ValueError, match=r"call train\(\) first"):
         pipeline.save("models/pipeline")

@@ -110,7 +110,7 @@ def test_another_tokenizer_or_task_is_refused(gpu_learning, model, workplace: Pa
 
 
 @pytest.mark.slow
-def test_the_course_config_learns_its_sentences(gpu_learning, workplace: Path) -> None:
+def test_the_course_config_learns_its_sentences(gpu_learning, workplace: Path, device: str) -> None:
     code, out, err = gpu_learning("fit", "-c", "configs/mini_gpt.yaml")
     assert code == 0, err
     last = next(line for line in out.splitlines() if line.startswith("epoch 10/10"))

@@ -25,7 +25,7 @@ def test_every_config_named_exists() -> None:
             assert Path(config).is_file(), lesson
 
 
-def test_verify_json(gpu_learning, workplace: Path) -> None:
+def test_verify_json(gpu_learning, workplace: Path, device: str) -> None:
     code, out, err = gpu_learning("lessons", "verify", "--json", "4", "5", "6", "7", "20", "21")
     report = json.loads(out)
     assert code == 0, (report, err)
@@ -40,14 +40,14 @@ def test_verify_json(gpu_learning, workplace: Path) -> None:
     assert (workplace / "logs" / "lessons" / "20-attention" / "attention.png").is_file()
 
 
-def test_run_shows_the_command_and_the_outcome(gpu_learning) -> None:
+def test_run_shows_the_command_and_the_outcome(gpu_learning, device: str) -> None:
     code, out, _ = gpu_learning("lessons", "run", "words")
     assert code == 0
     assert "gpu-learning fit -c configs/word_similarity.yaml" in out
     assert "related, the lowest" in out
 
 
-def test_step_25_talks_to_our_own_server(gpu_learning, workplace: Path) -> None:
+def test_step_25_talks_to_our_own_server(gpu_learning, workplace: Path, device: str) -> None:
     pytest.importorskip("uvicorn", reason="needs the extra serve")
     from tests.serving.live import models_folder
 
@@ -193,7 +193,9 @@ def test_the_data_file_is_checked(tmp_path: Path) -> None:
         catalogue.read(path)
 
 
-def test_a_number_of_the_dropout_study_holds_with_fit(gpu_learning, workplace: Path) -> None:
+def test_a_number_of_the_dropout_study_holds_with_fit(
+    gpu_learning, workplace: Path, device: str
+) -> None:
     train, test = dropout.accuracies(Run(workplace / "logs"), "noisy", 0.5, seed=3)
     assert train > test
     code, _, err = gpu_learning(

@@ -13,7 +13,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
 
 
-def test_fit_then_test_logs_into_the_run(gpu_learning, workplace: Path) -> None:
+def test_fit_then_test_logs_into_the_run(gpu_learning, workplace: Path, device: str) -> None:
     code, out, _ = gpu_learning(*DIGITS, "--trainer.max_epochs=1")
     assert code == 0
     assert "epoch 1/1" in out
@@ -28,7 +28,7 @@ def test_fit_then_test_logs_into_the_run(gpu_learning, workplace: Path) -> None:
     assert [path.name for path in run.parent.iterdir()] == ["version_0"]
 
 
-def test_the_saved_config_reproduces_the_run(gpu_learning, workplace: Path) -> None:
+def test_the_saved_config_reproduces_the_run(gpu_learning, workplace: Path, device: str) -> None:
     gpu_learning(*DIGITS, "--trainer.max_epochs=1", "--model.init_args.lr=0.002")
     runs = workplace / "logs" / "digits_cnn"
     assert yaml.safe_load((runs / "version_0" / "config.yaml").read_text())["model"]["init_args"][
@@ -40,7 +40,7 @@ def test_the_saved_config_reproduces_the_run(gpu_learning, workplace: Path) -> N
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_validate_and_predict(gpu_learning, workplace: Path) -> None:
+def test_validate_and_predict(gpu_learning, workplace: Path, device: str) -> None:
     gpu_learning(*DIGITS, "--trainer.max_epochs=1")
     for command in ("validate", "predict"):
         code, _, err = gpu_learning(command, *DIGITS[1:])
@@ -124,7 +124,7 @@ def test_an_alias_beside_its_anchor_is_fine(gpu_learning, workplace: Path) -> No
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
-def test_other_precisions_train(gpu_learning, precision: str) -> None:
+def test_other_precisions_train(gpu_learning, precision: str, device: str) -> None:
     code, _, err = gpu_learning(
         *DIGITS, f"--trainer.precision={precision}", "--trainer.max_epochs=1"
     )
@@ -191,7 +191,7 @@ def test_checkpoints_that_cannot_be_used(gpu_learning, workplace: Path) -> None:
     assert "lightning_modules.MNISTMLP" in said
 
 
-def test_the_checkpoints_hyperparameters_win_and_it_says_so(gpu_learning) -> None:
+def test_the_checkpoints_hyperparameters_win_and_it_says_so(gpu_learning, device: str) -> None:
     gpu_learning(*DIGITS, "--trainer.max_epochs=1")
     code, _, err = gpu_learning(
         *DIGITS, "--trainer.max_epochs=1", "--ckpt_path=last", "--model.init_args.lr=0.5"
@@ -200,14 +200,14 @@ def test_the_checkpoints_hyperparameters_win_and_it_says_so(gpu_learning) -> Non
     assert "lr=0.005 comes from the checkpoint; the 0.5 asked for is not used" in err
 
 
-def test_nan_loss_stops_the_command(gpu_learning, workplace: Path) -> None:
+def test_nan_loss_stops_the_command(gpu_learning, workplace: Path, device: str) -> None:
     _, said = bad(gpu_learning, *DIGITS, "--model.init_args.lr=1e30")
     assert "at step" in said
     for path in workplace.rglob("*.ckpt"):
         assert all(torch.isfinite(value.float()).all() for value in weights(path).values())
 
 
-def test_without_a_logger_nothing_is_littered(gpu_learning, workplace: Path) -> None:
+def test_without_a_logger_nothing_is_littered(gpu_learning, workplace: Path, device: str) -> None:
     code, _, err = gpu_learning(*DIGITS, "--trainer.max_epochs=1", "--trainer.logger=false")
     assert code == 0, err
     assert {path.name for path in workplace.iterdir()} == {"configs", "logs"}
