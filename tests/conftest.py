@@ -49,8 +49,15 @@ def visible_gpus(count: int) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_visible_gpu() -> Iterator[None]:
-    """Fixtures of a session or a module train on the CPU, whichever test asks first."""
+    """Fixtures of the session use the CPU, whichever test asks first."""
     with visible_gpus(0):
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _gpu_of_a_module(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fixtures of a module use the GPU if the whole module is marked ``gpu``."""
+    with visible_gpus(GPUS if request.node.get_closest_marker("gpu") else 0):
         yield
 
 

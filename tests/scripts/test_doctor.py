@@ -90,3 +90,49 @@ def test_a_full_disk_is_noted(monkeypatch) -> None:
 def test_extras_are_those_of_the_project() -> None:
     assert {"dev", "export", "llm", "serve"} <= set(doctor.extras())
     assert "pytest" in doctor.extras()["dev"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "built_for", "state"),
+    [
+        ((9, 0), ["sm_80", "sm_90"], doctor.OK),
+        ((8, 9), ["sm_80", "sm_90"], doctor.OK),  # code for 8.0 runs on 8.9
+        ((9, 0), ["sm_90a"], doctor.OK),
+        ((12, 0), ["sm_90", "compute_90"], doctor.NOTE),
+        ((12, 0), ["sm_90", "sm_100"], doctor.FAIL),
+        ((7, 0), ["sm_75", "sm_80"], doctor.FAIL),
+        ((7, 0), ["sm_75", "compute_90"], doctor.FAIL),
+    ],
+)
+def test_torch_without_code_for_the_gpu(capability, built_for, state: str) -> None:
+    finding = doctor.check_architecture(0, capability, built_for)
+    assert finding.state == state
+    assert f"{capability[0]}.{capability[1]}" in finding.text
+    assert bool(finding.remedy) == (state != doctor.OK)
+
+
+def test_memory_that_another_program_holds() -> None:
+    assert doctor.check_memory(0, 70 * 2**30, 80 * 2**30).state == doctor.OK
+    taken = doctor.check_memory(1, 10 * 2**30, 80 * 2**30)
+    assert (taken.part, taken.state) == ("gpu 1 memory", doctor.NOTE)
+    assert taken.text == "10.0 of 80.0 GiB free"
+
+
+def test_compile_without_a_compiler(monkeypatch, workplace: Path) -> None:
+    monkeypatch.setenv("PATH", str(workplace))
+    monkeypatch.delenv("CC", raising=False)
+    finding = doctor.check_compile()
+    assert finding.state == doctor.NOTE
+    assert "a C compiler" in finding.text
+    assert "apt install gcc" in finding.remedy
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_reported_with_what_matters_for_speed(gpu_learning) -> None:
+    code, out, _ = gpu_learning("doctor")
+    assert code == 0, out
+    assert torch.cuda.get_device_name() in out
+    assert "compute capability" in out
+    assert "GiB free" in out
+    assert "torch.compile" in out
+    assert ("nccl" in out) == (torch.cuda.device_count() > 1)
