@@ -20,7 +20,8 @@ def main(argv: Sequence[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from scripts.train import TrainCLI, quiet
+    from training.cli import TrainCLI
+    from training.quiet import quiet
 
     quiet()
     log = "--trainer.logger.init_args.name=demo"

@@ -8,7 +8,7 @@ import torch
 
 from datamodules.mnist import FILES
 from scripts.course.runner import Run, Skipped
-from scripts.train import TrainCLI
+from training.cli import TrainCLI
 
 
 def two_classes(run: Run) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from callbacks.fit_figure import draw_fit
 from scripts.course.runner import Run
-from scripts.train import TrainCLI
+from training.cli import TrainCLI
 
 
 def line(run: Run) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_modules import BinaryClassifier, CurveRegressor, LineRegressor, WordSimilarity
-from scripts.train import TrainCLI
+from training.cli import TrainCLI
 
 
 def fit(config: str, *options: str) -> TrainCLI:
