@@ -14,7 +14,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from scripts.train import TrainCLI, quiet
+from training.cli import TrainCLI
+from training.quiet import quiet
 
 
 def measure(options: Sequence[str], seeds: Sequence[int]) -> list[dict[str, float]]:

@@ -16,7 +16,7 @@ from callbacks import Compile
 from datamodules.resident import ResidentLoader
 from lightning_modules import GPT2LoRA
 from scripts.bench_generate import SHAPES, spread, where
-from scripts.train import quiet
+from training.quiet import quiet
 
 
 class RandomTokens(pl.LightningDataModule):

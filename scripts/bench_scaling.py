@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.train import TrainCLI, quiet
+from training.cli import TrainCLI
+from training.quiet import quiet
 
 HEAD = f"{'':<30}{'fit s':>9}{'min':>9}{'max':>9}{'images/s':>12}{'times':>8}{'test/acc':>17}"
 

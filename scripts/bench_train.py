@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from datamodules import MNISTDataModule
-from scripts.train import TrainCLI, quiet
+from training.cli import TrainCLI
+from training.quiet import quiet
 
 OFF = ["--trainer.logger=false", "--trainer.enable_progress_bar=false"]
 

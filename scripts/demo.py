@@ -27,7 +27,8 @@ def main(argv: Sequence[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from scripts.train import TrainCLI, quiet
+    from training.cli import TrainCLI
+    from training.quiet import quiet
 
     quiet()
     options = ["--trainer.logger.init_args.name=demo"]
@@ -92,7 +93,7 @@ def cpu_speed(config: Path) -> float:
     """Optimizer steps per second of the same training on the CPU, measured for one second."""
     from lightning.pytorch.callbacks import Timer
 
-    from scripts.train import TrainCLI
+    from training.cli import TrainCLI
 
     options = (
         *("--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.callbacks=null"),

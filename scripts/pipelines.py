@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from callbacks.exporting import DEFAULT, export, read_source
-from scripts.train import TrainCLI, quiet
+from training.cli import TrainCLI
+from training.quiet import quiet
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

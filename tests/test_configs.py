@@ -10,7 +10,7 @@ from inference import load
 from inference.generate import TextGenerator
 from inference.sampling import SamplingOptions
 from lightning_modules.evaluate import evaluate
-from scripts.train import TrainCLI
+from training.cli import TrainCLI
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml") if path.stem != "trainer")

@@ -19,7 +19,15 @@ FLOW = {
     "callbacks": {"datamodules", "inference", "lightning_modules"},
     "inference": set(),
     "serving": {"inference"},
-    "scripts": {"callbacks", "datamodules", "inference", "lightning_modules", "serving"},
+    "training": {"callbacks", "datamodules", "lightning_modules"},
+    "scripts": {
+        "callbacks",
+        "datamodules",
+        "inference",
+        "lightning_modules",
+        "serving",
+        "training",
+    },
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from datamodules.mnist import FILES
 from lightning_modules.evaluate import evaluate
 from scripts.course.runner import Run, Skipped
-from scripts.train import TrainCLI
+from training.cli import TrainCLI
 
 
 def two_classes(run: Run) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from inference.generate import TextGenerator
 from inference.sampling import SamplingOptions
 from lightning_modules.adapters import adapt, target_modules
 from scripts.course.runner import Run, Skipped
-from scripts.train import TrainCLI
+from training.cli import TrainCLI
 
 PROMPT = "Once upon a time"
 QUESTION = "What is a GPU?"

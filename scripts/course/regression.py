@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from callbacks.fit_figure import draw_fit
 from lightning_modules.evaluate import evaluate
 from scripts.course.runner import Run
-from scripts.train import TrainCLI
+from training.cli import TrainCLI
 
 
 def line(run: Run) -> dict[str, Any]:

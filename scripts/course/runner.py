@@ -15,7 +15,8 @@ from typing import Any
 from matplotlib.figure import Figure as Picture
 
 from scripts.course.catalogue import Figure, Lesson, show
-from scripts.train import TrainCLI, quiet
+from training.cli import TrainCLI
+from training.quiet import quiet
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

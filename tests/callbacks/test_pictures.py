@@ -6,7 +6,7 @@ import pytest
 from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from scripts.train import TrainCLI
+from training.cli import TrainCLI
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 
 from lightning_modules import BinaryClassifier, CurveRegressor, LineRegressor, WordSimilarity
 from lightning_modules.evaluate import evaluate
-from scripts.train import TrainCLI
+from training.cli import TrainCLI
 
 
 def fit(config: str, *options: str) -> TrainCLI:

@@ -9,7 +9,7 @@ import torch
 from callbacks.exporting import export, read_source
 from inference import Classifier, load
 from lightning_modules import TransferLearner
-from scripts.train import TrainCLI
+from training.cli import TrainCLI
 
 DIGITS = ("--data=datamodules.DigitsDataModule", "--data.init_args.classes=[0,1,2,3,4]")
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")

@@ -51,7 +51,7 @@ def test_validate_and_predict(gpu_learning, workplace: Path, device: str) -> Non
 
 
 def test_every_config_instantiates(gpu_learning) -> None:
-    from scripts.train import TrainCLI
+    from training.cli import TrainCLI
 
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         if path.name != "trainer.yaml":
@@ -142,7 +142,7 @@ def test_a_checkpoint_without_its_callbacks(gpu_learning, workplace: Path) -> No
 
 
 def test_steps_on_a_cpu_flush_what_is_nearly_nothing(gpu_learning) -> None:
-    from scripts.train import TrainCLI
+    from training.cli import TrainCLI
 
     TrainCLI([*DIGITS], run=False)
     assert torch.tensor(1e-39) * 1 == 0

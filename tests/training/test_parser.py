@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.parser import explain
+from training.parser import explain
 
 
 @pytest.mark.parametrize(

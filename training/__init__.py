@@ -1,0 +1,1 @@
+"""How a fit is assembled: the command line over Lightning, its parser, checkpoint lookup."""
