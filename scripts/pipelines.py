@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from callbacks.exporting import DEFAULT, export, read_source
+from exporting import DEFAULT, export, read_source
 from scripts.train import TrainCLI, quiet
 
 CONFIGS = Path(__file__).parents[1] / "configs"
