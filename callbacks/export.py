@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import torch
 
 from callbacks.export_best import ExportBest
-from callbacks.exporting import DEFAULT, check_formats, export, fresh_copy, make_source
+from exporting import DEFAULT, check_formats, export, fresh_copy, make_source
 
 
 class Export(ExportBest):

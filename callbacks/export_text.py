@@ -6,7 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from callbacks.export_best import ExportBest
-from callbacks.text_exporting import (
+from exporting.text import (
     TEXT_DEFAULT,
     check_text_formats,
     export_text,

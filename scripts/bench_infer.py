@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from callbacks.exporting import Source, read_source
+from exporting import Source, read_source
 from inference.manifest import Manifest, read_manifest
 from scripts.infer_arms import accuracies, eager_arms, file_arms, measure, one_core
 

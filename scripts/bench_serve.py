@@ -91,7 +91,7 @@ def _random_model(folder: Path, shape: str) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from callbacks.exporting.commit import write_manifest
+    from exporting.commit import write_manifest
     from lightning_modules.nets.gpt import GPT
 
     torch.manual_seed(0)

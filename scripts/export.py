@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from callbacks.exporting import DEFAULT, FORMATS, export, find_checkpoint, read_source
-from callbacks.exporting.export import check_name
-from callbacks.text_exporting import (
+from exporting import DEFAULT, FORMATS, export, find_checkpoint, read_source
+from exporting.export import check_name
+from exporting.text import (
     TEXT_DEFAULT,
     TEXT_FORMATS,
     export_text,

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from callbacks.exporting import Source
-from callbacks.exporting.gate import answers_of, share_right
+from exporting import Source
+from exporting.gate import answers_of, share_right
 from inference import load
 from inference.manifest import Manifest
 from inference.model import COMPILED

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from callbacks.exporting import DEFAULT, export, read_source
+from exporting import DEFAULT, export, read_source
 from training.cli import TrainCLI
 from training.quiet import quiet
 

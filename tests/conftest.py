@@ -172,9 +172,9 @@ def gpt2_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GPT-2 of transformers with few and random weights, and a tokenizer of its own."""
     for package in ("peft", "tokenizers", "transformers"):
         pytest.importorskip(package, reason="the extra [llm] is not installed")
-    from callbacks.text_exporting.hf_folder import write_hf
     from datamodules import BPETokenizer
     from datamodules.pairs import GPU_QUESTIONS
+    from exporting.text.hf_folder import write_hf
     from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig
 
     torch.manual_seed(0)

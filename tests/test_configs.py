@@ -10,8 +10,8 @@ from inference import load
 from inference.generate import TextGenerator
 from inference.sampling import SamplingOptions
 from lightning_modules.evaluate import evaluate
-from training.cli import TrainCLI
 from tests.conftest import ROOT
+from training.cli import TrainCLI
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml") if path.stem != "trainer")
 LANGUAGE_MODELS = ("mini_gpt", "gpt2")

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 
-from callbacks.exporting import export, read_source
+from exporting import export, read_source
 from inference import MNISTInferencePipeline
 from scripts.course.classification import need_mnist
 from scripts.course.runner import Run, Skipped

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from callbacks import Baseline
-from callbacks.text_exporting import export_text, read_text_source
 from datamodules.hub import pretrained_folder
+from exporting.text import export_text, read_text_source
 from inference.generate import TextGenerator
 from inference.sampling import SamplingOptions
 from lightning_modules.adapters import adapt, target_modules

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from callbacks.exporting import Source, export
-from callbacks.exporting.native import HalfInside, program
+from exporting import Source, export
+from exporting.native import HalfInside, program
 from inference import load
 from inference.compiled import compiled, convolution, product
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.exporting import Source, export
+from exporting import Source, export
 from inference import load
 from inference.cuda_graphs import CudaGraphs
 from lightning_modules.nets import CNN

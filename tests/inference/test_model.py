@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from callbacks.exporting.commit import seal
 from datamodules import DigitsDataModule
+from exporting.commit import seal
 from inference import Classifier, MNISTInferencePipeline, load
 from inference.manifest import read_manifest
 from tests.conftest import ROOT

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from callbacks.exporting import export, make_source
 from datamodules import DigitsDataModule
+from exporting import export, make_source
 from inference import load
 from lightning_modules import MNISTUpright, TransferLearner
 from tests.conftest import quiet_trainer

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from callbacks.exporting import export, read_source
+from exporting import export, read_source
 from inference import Classifier, load
 from lightning_modules import TransferLearner
 from training.cli import TrainCLI

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from callbacks.exporting.commit import name_by_content, write_manifest
-from callbacks.text_exporting import export_text
 from datamodules import CharTokenizer
 from datamodules.corpus import SENTENCES
+from exporting.commit import name_by_content, write_manifest
+from exporting.text import export_text
 from lightning_modules.nets.gpt import GPT, GPTConfig
-from tests.callbacks.test_text_export import text_source
 from tests.conftest import ROOT
+from tests.exporting.test_text_export import text_source
 
 
 @pytest.fixture(scope="module")

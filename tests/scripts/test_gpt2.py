@@ -11,8 +11,8 @@ from inference.generate import TextGenerator
 from scripts.course import gpt2
 from scripts.course.catalogue import find, read
 from scripts.course.runner import run_lesson
-from tests.callbacks.test_adapter_export import GREEDY, PROMPT, QUESTION, unmerged_tokens
-from tests.callbacks.test_text_export import llama
+from tests.exporting.test_adapter_export import GREEDY, PROMPT, QUESTION, unmerged_tokens
+from tests.exporting.test_text_export import llama
 
 transformers = pytest.importorskip("transformers", reason="the extra [llm] is not installed")
 

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from callbacks.exporting.commit import write_manifest
 from datamodules import CharTokenizer
+from exporting.commit import write_manifest
 from lightning_modules.nets.gpt import GPT, GPTConfig
 
 pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from callbacks.text_exporting import export_text
+from exporting.text import export_text
 from lightning_modules.nets.gpt import GPT, GPTConfig
-from tests.callbacks.test_text_export import text_source
 from tests.conftest import ROOT
+from tests.exporting.test_text_export import text_source
 
 for package in ("fastapi", "ollama", "uvicorn"):
     pytest.importorskip(package, reason="needs the extra serve")

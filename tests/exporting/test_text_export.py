@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from callbacks.text_exporting import TextSource, export_text
-from callbacks.text_exporting.gguf_file import write_gguf
-from callbacks.text_exporting.weights import write_int8
 from datamodules import CharTokenizer, WindowLoader
 from datamodules.corpus import cats_and_dogs
+from exporting.text import TextSource, export_text
+from exporting.text.gguf_file import write_gguf
+from exporting.text.weights import write_int8
 from inference import load
 from inference.generate import TextGenerator
 from inference.sampling import SamplingOptions

@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 
-from callbacks.exporting.commit import (
+from exporting.commit import (
     clear_leftovers,
     name_by_content,
     put_in_place,
     write_manifest,
 )
-from callbacks.exporting.formats import FORMATS, check_formats
-from callbacks.exporting.gate import check_file, eager_reference, measure
-from callbacks.exporting.prober import Prober
-from callbacks.exporting.source import Source
+from exporting.formats import FORMATS, check_formats
+from exporting.gate import check_file, eager_reference, measure
+from exporting.prober import Prober
+from exporting.source import Source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PACKAGES = ("gpu-learning", "torch", "lightning", "onnx", "onnxruntime", "executorch", "numpy")
@@ -38,7 +38,7 @@ def export(source: Source, folder: Path, formats: Sequence[str], device: str) ->
     Args:
         source: the net and its test data.
         folder: ``models/<name>``; made if needed.
-        formats: names from :data:`~callbacks.exporting.formats.FORMATS`.
+        formats: names from :data:`~exporting.formats.FORMATS`.
         device: ``cpu`` or ``cuda``, for the formats that are built for a processor.
 
     Returns:

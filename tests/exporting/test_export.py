@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from callbacks import Export
-from callbacks.exporting import Source, export
-from callbacks.exporting.gate import answers_of
-from callbacks.exporting.prober import Prober
+from exporting import Source, export
+from exporting.gate import answers_of
+from exporting.prober import Prober
 from inference import load
 from inference.manifest import read_manifest
 from tests.conftest import ROOT, quiet_trainer
 
-COMMIT = ROOT / "callbacks" / "exporting" / "commit.py"
+COMMIT = ROOT / "exporting" / "commit.py"
 
 
 def source(net: nn.Module, values: np.ndarray | None = None) -> Source:
@@ -229,7 +229,7 @@ def another_version(artifact: Path, build: Path) -> str:
     """A build of the same files under other contents; gives its checksum."""
     import hashlib
 
-    from callbacks.exporting.commit import name_by_content, write_manifest
+    from exporting.commit import name_by_content, write_manifest
 
     build.mkdir()
     document = json.loads((artifact / "manifest.json").read_text())

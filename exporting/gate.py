@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from callbacks.exporting.formats import FORMATS
-from callbacks.exporting.prober import Crashed, Prober
-from callbacks.exporting.source import Source
+from exporting.formats import FORMATS
+from exporting.prober import Crashed, Prober
+from exporting.source import Source
 
 BATCHES = (1, 256)
 _SINGLES = 500  # inputs that are also run one at a time

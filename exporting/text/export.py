@@ -16,22 +16,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.exporting.commit import (
+from datamodules.hub import pretrained_folder
+from datamodules.windows import IGNORED
+from exporting.commit import (
     clear_leftovers,
     name_by_content,
     put_in_place,
     write_manifest,
 )
-from callbacks.exporting.export import check_name, git_revision, versions
-from callbacks.exporting.prober import Prober
-from callbacks.text_exporting.gguf_file import modelfile, write_gguf, write_gguf_adapter
-from callbacks.text_exporting.hf_folder import write_hf
-from callbacks.text_exporting.onnx_step import write_onnx
-from callbacks.text_exporting.peft_folder import write_peft
-from callbacks.text_exporting.source import TextSource
-from callbacks.text_exporting.weights import write_bfloat16, write_float32, write_int8
-from datamodules.hub import pretrained_folder
-from datamodules.windows import IGNORED
+from exporting.export import check_name, git_revision, versions
+from exporting.prober import Prober
+from exporting.text.gguf_file import modelfile, write_gguf, write_gguf_adapter
+from exporting.text.hf_folder import write_hf
+from exporting.text.onnx_step import write_onnx
+from exporting.text.peft_folder import write_peft
+from exporting.text.source import TextSource
+from exporting.text.weights import write_bfloat16, write_float32, write_int8
 from lightning_modules import GPT2LoRA
 
 

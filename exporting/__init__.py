@@ -1,8 +1,8 @@
 """Exports that are proved: the code behind ``gpu-learning export`` and ``callbacks.Export``."""
 
-from callbacks.exporting.export import export
-from callbacks.exporting.formats import DEFAULT, FORMATS, check_formats
-from callbacks.exporting.source import (
+from exporting.export import export
+from exporting.formats import DEFAULT, FORMATS, check_formats
+from exporting.source import (
     Source,
     find_checkpoint,
     fresh_copy,

@@ -9,16 +9,16 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from callbacks.text_exporting import export_text, is_text_checkpoint, read_text_source
-from callbacks.text_exporting.gguf_file import modelfile
 from datamodules import InstructionDataModule
+from exporting.text import export_text, is_text_checkpoint, read_text_source
+from exporting.text.gguf_file import modelfile
 from inference import load
 from inference.generate import TextGenerator
 from inference.sampling import SamplingOptions
 from inference.tokenizer import Tokenizer
 from lightning_modules import GPT2LoRA
-from tests.callbacks.test_text_export import SMALL, _net, llama, text_source
 from tests.conftest import quiet_trainer
+from tests.exporting.test_text_export import SMALL, _net, llama, text_source
 
 for package in ("gguf", "peft", "transformers"):
     pytest.importorskip(package, reason="the extra [llm] is not installed")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.exporting import check_formats, export, find_checkpoint, read_source
+from exporting import check_formats, export, find_checkpoint, read_source
 from inference import Classifier, load
 from inference.manifest import read_manifest
 

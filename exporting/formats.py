@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from callbacks.exporting import executorch_files, native, onnx_files
+from exporting import executorch_files, native, onnx_files
 
 Writer = Callable[[nn.Module, Tensor, Path, str], None]
 

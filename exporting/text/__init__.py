@@ -1,12 +1,12 @@
-"""Exports of language models that are proved; what ``callbacks.exporting`` is for classifiers."""
+"""Exports of language models that are proved; what ``exporting`` is for classifiers."""
 
-from callbacks.text_exporting.export import (
+from exporting.text.export import (
     TEXT_DEFAULT,
     TEXT_FORMATS,
     check_text_formats,
     export_text,
 )
-from callbacks.text_exporting.source import TextSource, is_text_checkpoint, read_text_source
+from exporting.text.source import TextSource, is_text_checkpoint, read_text_source
 
 __all__ = [
     "TEXT_DEFAULT",
