@@ -139,6 +139,10 @@ def check_gpu(gpus: list[dict[str, str]]) -> list[Finding]:
             ),
         ]
     if not torch.cuda.is_available():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if visible in ("", "-1"):
+            text = f"{driver}; CUDA_VISIBLE_DEVICES={visible} hides the GPUs: training on the CPU"
+            return [*findings, Finding("driver", NOTE, text, "unset CUDA_VISIBLE_DEVICES")]
         remedy = "look at CUDA_VISIBLE_DEVICES and at permissions of /dev/nvidia*"
         return [*findings, Finding("driver", FAIL, f"{driver}; torch sees no GPU", remedy)]
     findings.append(Finding("driver", OK, f"{driver} fits CUDA {torch.version.cuda}"))

@@ -7,6 +7,12 @@ A test that takes the fixture ``device`` runs a second time with the GPU visible
 
 import hashlib
 import os
+
+# Small nets gain nothing from threads, and those of parallel test processes wait for each other.
+# Set before torch is imported, and inherited by every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +29,8 @@ from datamodules.digits import DigitsDataModule
 from scripts.cli import main
 
 ROOT = Path(__file__).parents[1]
+# Processes that tests start run this checkout, from whichever folder.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 # Rich measures the terminal; a fixed width keeps its tables alike everywhere.
 os.environ["COLUMNS"] = "120"
 QUICK_FIT = ["--trainer.max_epochs=8"]
@@ -33,8 +41,11 @@ EXPORT = [
 ]
 
 
-# Asked before anything hides them; from here on this process's CUDA ignores CUDA_VISIBLE_DEVICES.
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
+if GPUS:
+    # CUDA reads CUDA_VISIBLE_DEVICES once, with its first tensor; what hides the GPUs from
+    # processes that tests start must not hide them from this one.
+    torch.zeros(1, device="cuda")
 
 
 @contextmanager

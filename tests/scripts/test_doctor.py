@@ -64,6 +64,16 @@ def test_driver_550_fits_cuda_12_and_not_13(driver, monkeypatch) -> None:
         assert find(doctor.check_gpu(gpus), "driver").state == state
 
 
+def test_gpus_that_a_variable_hides(driver, monkeypatch) -> None:
+    driver("580.159.04")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    for hidden, state in (("", doctor.NOTE), ("-1", doctor.NOTE), ("7", doctor.FAIL)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        finding = find(doctor.check_gpu(doctor.nvidia_gpus()), "driver")
+        assert finding.state == state
+        assert "CUDA_VISIBLE_DEVICES" in finding.text + finding.remedy
+
+
 def test_compromised_lightning_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(doctor, "installed", lambda package: "2.6.3")
     finding = doctor.check_package("lightning")

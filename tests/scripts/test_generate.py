@@ -15,7 +15,6 @@ from datamodules.corpus import SENTENCES
 from exporting.commit import name_by_content, write_manifest
 from exporting.text import export_text
 from lightning_modules.nets.gpt import GPT, GPTConfig
-from tests.conftest import ROOT
 from tests.exporting.test_text_export import text_source
 
 
@@ -127,7 +126,7 @@ def test_the_course_config_learns_its_sentences(gpu_learning, workplace: Path, d
                 prompt,
                 "--seed=1",
             ],
-            env={"PYTHONPATH": str(ROOT), "PATH": ""},
+            env={"PYTHONPATH": os.environ["PYTHONPATH"], "PATH": ""},
             capture_output=True,
             text=True,
         )

@@ -1,6 +1,5 @@
 """Runs in processes of their own: killed ones that go on, and several that share the work."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,16 +10,13 @@ import torch
 import yaml
 
 from datamodules import DigitsDataModule
-from tests.conftest import ROOT
 from tests.scripts.spies import fingerprint
 from tests.scripts.test_train import DIGITS, weights
 
 
 def in_process_of_its_own(*arguments: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, "-m", "scripts.cli", *arguments],
-        env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=300,

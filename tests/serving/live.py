@@ -1,6 +1,5 @@
 """The real server in a process of its own, with models that were really exported."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import torch
 
 from exporting.text import export_text
 from lightning_modules.nets.gpt import GPT, GPTConfig
-from tests.conftest import ROOT
 from tests.exporting.test_text_export import text_source
 
 for package in ("fastapi", "ollama", "uvicorn"):
@@ -42,10 +40,7 @@ def models_folder(place: Path, digits: Path | None = None) -> Path:
 def serving(models: Path, *arguments: str, port: int = 0) -> Iterator[tuple[str, subprocess.Popen]]:
     """``gpu-learning serve`` on a free port; its URL and its process."""
     command = [sys.executable, "-m", "scripts.cli", "serve", str(models), f"--port={port}"]
-    place = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [*command, *arguments], env=place, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()  # "serving models on http://... (Ctrl-C ends it)"

@@ -1,7 +1,6 @@
 """``gpu-learning serve`` as a process: what it prints, how it ends."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -13,7 +12,6 @@ import httpx
 import pytest
 
 from scripts.serve import main
-from tests.conftest import ROOT
 
 LONG = {
     "model": "tiny",
@@ -27,9 +25,8 @@ def process(models: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, and its URL."""
     code = "import sys; from scripts.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "serve", str(models), "--port", "0", "--device", "cpu"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout is not None
         line = server.stdout.readline()
