@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from datamodules.pairs import GPU_QUESTIONS, read_pairs
 from datamodules.resident import ResidentLoader
+from datamodules.resumable import ResumableDataModule
 from datamodules.tokenizers import BPETokenizer
 from datamodules.windows import IGNORED
 
@@ -20,7 +20,7 @@ Tokens = tuple[list[int], list[int]]  # of the prompt, of the answer
 T = TypeVar("T")
 
 
-class InstructionDataModule(pl.LightningDataModule):
+class InstructionDataModule(ResumableDataModule):
     """Batches ``(ids, targets)`` of int64 (B, context), with ``segments`` where rows are packed.
 
     Only the answer and the end of text behind it are learnt: ``targets`` holds the token after each
@@ -51,6 +51,7 @@ class InstructionDataModule(pl.LightningDataModule):
     """
 
     gives = "tokens"
+    order_options = ("seed", "batch_size", "context", "pack", "too_long", "val_size")
 
     def __init__(
         self,
@@ -94,7 +95,6 @@ class InstructionDataModule(pl.LightningDataModule):
         # The held-out pairs as text, for callbacks that ask the model.
         self.held_out: list[Pair] = []
         self._splits: dict[str, tuple[Tensor, ...]] = {}
-        self._examples = ""  # sha256 of all examples as tokens
         self._expected: str | None = None
 
     def prepare_data(self) -> None:
@@ -112,7 +112,7 @@ class InstructionDataModule(pl.LightningDataModule):
         self.tokenizer = self._load_tokenizer()
         examples = self._fit([(pair, self._tokens(pair)) for pair in pairs])
         train, val = split(examples, self.val_size, self.seed)
-        self._examples = hashlib.sha256(repr([train, val]).encode()).hexdigest()
+        self.content = hashlib.sha256(repr([train, val]).encode()).hexdigest()
         self._check_examples()
         device = torch.device("cpu") if self.trainer is None else self._device()
         for name, part in (("val", val), ("train", train)):
@@ -196,7 +196,10 @@ class InstructionDataModule(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> ResidentLoader:
-        return self._loader("train", self.batch_size, shuffle=True)
+        self.refuse_unknown_order()
+        overfit = self.trainer is not None and self.trainer.overfit_batches
+        # --trainer.overfit_batches means the same batches every epoch.
+        return self._loader("train", self.batch_size, shuffle=not overfit)
 
     def val_dataloader(self) -> ResidentLoader | Sequence:
         return self._loader("val", self.eval_batch_size) if "val" in self._splits else []
@@ -208,18 +211,24 @@ class InstructionDataModule(pl.LightningDataModule):
         return ResidentLoader(self._splits[split], batch_size, shuffle, self.seed, rank, world_size)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"examples": self._examples}
+        return {**super().state_dict(), "examples": self.content}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
         self._expected = state_dict.get("examples")
-        if self._examples:
+        if self.content:
             self._check_examples()
 
+    def _order(self) -> dict[str, Any]:
+        # The examples are compared by themselves, for an export as well.
+        return {name: value for name, value in super()._order().items() if name != "content"}
+
     def _check_examples(self) -> None:
-        if self._expected is not None and self._expected != self._examples:
+        if self._expected is not None and self._expected != self.content:
             raise ValueError(
-                f"the checkpoint was trained on other examples than {self.source} gives now; go "
-                "on with the data, template, tokenizer and seed of that run, or train anew"
+                f"the checkpoint was trained on other examples than those of {self.source} now; "
+                "continue with the data, template, tokenizer and seed of that run, or start a new "
+                "run"
             )
 
 
