@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -12,12 +12,12 @@ from torch import Tensor
 from datamodules.pairs import GPU_QUESTIONS, read_pairs
 from datamodules.resident import ResidentLoader
 from datamodules.resumable import ResumableDataModule
+from datamodules.splitting import split
 from datamodules.tokenizers import BPETokenizer
 from datamodules.windows import IGNORED
 
 Pair = tuple[str, str]
 Tokens = tuple[list[int], list[int]]  # of the prompt, of the answer
-T = TypeVar("T")
 
 
 class InstructionDataModule(ResumableDataModule):
@@ -42,7 +42,8 @@ class InstructionDataModule(ResumableDataModule):
         pack: several examples a row.
         too_long: what to do with an example longer than ``context``: ``error``, ``skip`` or
             ``cut`` its end; how many there were is printed.
-        val_size: examples that are held out; 0 for none.
+        val_size: examples that are held out, fewer where a question that occurs several times would
+            be in both splits; 0 for none.
         seed: seed of the split and of the order.
 
     Raises:
@@ -94,6 +95,7 @@ class InstructionDataModule(ResumableDataModule):
         self.tokenizer: BPETokenizer | None = None
         # The held-out pairs as text, for callbacks that ask the model.
         self.held_out: list[Pair] = []
+        self.opening = ""  # a prompt, for callbacks that show what the model makes of it
         self._splits: dict[str, tuple[Tensor, ...]] = {}
         self._expected: str | None = None
 
@@ -111,7 +113,8 @@ class InstructionDataModule(ResumableDataModule):
         pairs = read_pairs(GPU_QUESTIONS if self.source == "gpu_questions" else Path(self.source))
         self.tokenizer = self._load_tokenizer()
         examples = self._fit([(pair, self._tokens(pair)) for pair in pairs])
-        train, val = split(examples, self.val_size, self.seed)
+        train, val = split(examples, self.val_size, self.seed, _question)
+        self._tell_repeated(examples, len(val))
         self.content = hashlib.sha256(repr([train, val]).encode()).hexdigest()
         self._check_examples()
         device = torch.device("cpu") if self.trainer is None else self._device()
@@ -122,6 +125,7 @@ class InstructionDataModule(ResumableDataModule):
                 self._splits[name] = tuple(tensor.to(device) for tensor in tensors)
                 self._describe(name, [tokens for _, tokens in part], tensors[0])
         self.held_out = [pair for pair, _ in val]
+        self.opening = self.prompt((val or train)[0][0][0])
 
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device  # type: ignore[union-attr]
@@ -187,6 +191,14 @@ class InstructionDataModule(ResumableDataModule):
                 at = end
         return (ids, targets, segments) if pack else (ids, targets)
 
+    def _tell_repeated(self, examples: list[tuple[Pair, Tokens]], held_out: int) -> None:
+        repeated = len(examples) - len({_question(example) for example in examples})
+        if repeated:
+            rank_zero_info(
+                f"{repeated} of {len(examples)} examples repeat a question; equal ones are in one "
+                f"split, {held_out} are held out"
+            )
+
     def _describe(self, name: str, examples: list[Tokens], ids: Tensor) -> None:
         answers = sum(len(answer) for _, answer in examples)
         tokens = answers + sum(len(prompt) for prompt, _ in examples)
@@ -232,14 +244,6 @@ class InstructionDataModule(ResumableDataModule):
             )
 
 
-def split(examples: Sequence[T], val_size: int, seed: int) -> tuple[list[T], list[T]]:
-    """Examples to train on, in random order, and ``val_size`` others to hold out.
-
-    Raises:
-        ValueError: nothing would be left to train on.
-    """
-    if val_size >= len(examples):
-        raise ValueError(f"val_size={val_size} leaves none of the {len(examples)} examples")
-    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed)).tolist()
-    mixed = [examples[number] for number in order]
-    return mixed[val_size:], mixed[:val_size]
+def _question(example: tuple[Pair, Tokens]) -> str:
+    """What makes two questions equal: their words, whatever their capitals and blanks."""
+    return " ".join(example[0][0].casefold().split())

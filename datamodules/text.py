@@ -87,6 +87,8 @@ class CharTextDataModule(ResumableDataModule):
         self.tokenizer: CharTokenizer | BPETokenizer | None = None
         # Characters that a token of the validation text stands for, on average.
         self.chars_per_token = 1.0
+        # How the validation text begins, for callbacks that show what the model makes of it.
+        self.opening = ""
         self._splits: dict[str, Tensor] = {}
         self._expected: str | None = None
 
@@ -132,6 +134,7 @@ class CharTextDataModule(ResumableDataModule):
                 )
         measured = "val" if self.val_fraction else "train"
         self.chars_per_token = len(parts[measured]) / len(splits[measured])
+        self.opening = _opening(parts[measured])
         self.content = sha256(splits.values())
         if self.trainer is not None:
             device = self.trainer.strategy.root_device
@@ -171,3 +174,9 @@ class CharTextDataModule(ResumableDataModule):
                 f"the checkpoint was trained with another tokenizer than that of {self.source}; "
                 "resume with the text and tokenizer of that run, or start a new run"
             )
+
+
+def _opening(text: str) -> str:
+    """The first 200 characters; from the second line on where the first one is short."""
+    start = text[:100].find("\n") + 1
+    return text[start : start + 200].lstrip() or text[:200]
