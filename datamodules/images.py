@@ -140,6 +140,7 @@ class ImageDataModule(ResumableDataModule, ABC):
 
     def val_dataloader(self) -> OrderedLoader | Sequence:
         if not self.val_size:
+            self.refuse_empty_validation("val_size")
             return []
         return self._loader("val", self.eval_batch_size)
 

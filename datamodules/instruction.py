@@ -214,7 +214,10 @@ class InstructionDataModule(ResumableDataModule):
         return self._loader("train", self.batch_size, shuffle=not overfit)
 
     def val_dataloader(self) -> ResidentLoader | Sequence:
-        return self._loader("val", self.eval_batch_size) if "val" in self._splits else []
+        if "val" not in self._splits:
+            self.refuse_empty_validation("val_size")
+            return []
+        return self._loader("val", self.eval_batch_size)
 
     def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> ResidentLoader:
         rank, world_size = 0, 1

@@ -50,6 +50,18 @@ class ResumableDataModule(pl.LightningDataModule):
         if self._fitting:
             refuse_other_order(state_dict.get("order", {}), self._order())
 
+    def refuse_empty_validation(self, option: str) -> None:
+        """Lightning ends a validation without data with nothing said.
+
+        Raises:
+            ValueError: this is ``validate``, and nothing is held out.
+        """
+        if self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING:
+            raise ValueError(
+                f"there is nothing to validate on, because {option} is 0; give the value of the "
+                f"training, --data.init_args.{option}"
+            )
+
     def refuse_unknown_order(self) -> None:
         """Lightning calls no hook where a checkpoint holds no state of this class.
 

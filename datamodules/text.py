@@ -146,7 +146,10 @@ class CharTextDataModule(ResumableDataModule):
         return self._loader("train", self.batch_size, self.batches)
 
     def val_dataloader(self) -> WindowLoader | Sequence:
-        return self._loader("val", self.eval_batch_size) if self.val_fraction else []
+        if not self.val_fraction:
+            self.refuse_empty_validation("val_fraction")
+            return []
+        return self._loader("val", self.eval_batch_size)
 
     def _loader(self, split: str, batch_size: int, batches: int = 0) -> WindowLoader:
         rank, world_size, shuffle = 0, 1, True

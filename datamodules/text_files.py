@@ -25,7 +25,7 @@ def read_text(path: Path) -> str:
     if encoding == "utf-8" and (guess := _without_mark(content)):
         raise ValueError(
             f"{path} looks like UTF-16 without a byte order mark (each second "
-            f"byte is below 32); convert it: iconv -f {guess} -t utf-8 '{path}' > "
+            f"byte is a control character); convert it: iconv -f {guess} -t utf-8 '{path}' > "
             f"utf8{path.suffix}"
         )
     try:
@@ -51,7 +51,7 @@ def unix_lines(text: str) -> str:
 
 
 def _without_mark(content: bytes) -> str | None:
-    """UTF-16 of most alphabets is valid UTF-8: each second byte, the high one, is below 32."""
+    """Mostly valid UTF-8, where each second byte, the high one, is a control character."""
     low, high = (_control(content[start::2]) for start in (0, 1))
     if high > 0.7 and low < 0.2:
         return "utf-16le"
@@ -59,6 +59,6 @@ def _without_mark(content: bytes) -> str | None:
 
 
 def _control(content: bytes) -> float:
-    """Share of the bytes below 32."""
-    rest = content.translate(None, bytes(range(32)))
+    """Share of the bytes below 32 that are no tab and no line end."""
+    rest = content.translate(None, bytes({*range(32)} - {*b"\t\n\r"}))
     return 1 - len(rest) / len(content) if content else 0.0

@@ -194,3 +194,15 @@ def test_overfit_batches_holds_the_batches(
     assert not torch.equal(seen[0], seen[1])
     for batch, first in zip(seen[2:], [*seen[:2], *seen[:2]], strict=True):
         assert torch.equal(batch, first)
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "option"),
+    [
+        (lambda: digits(val_size=0), lambda: MNISTMLP(hidden=(8,)), "val_size"),
+        (lambda: CharTextDataModule(val_fraction=0.0), lambda: MiniGPT(width=16), "val_fraction"),
+    ],
+)
+def test_a_validation_without_data_is_refused(data, model, option: str) -> None:
+    with pytest.raises(ValueError, match=f"nothing to validate on, because {option} is 0"):
+        quiet_trainer().validate(model(), datamodule=data())
