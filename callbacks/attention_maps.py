@@ -1,5 +1,6 @@
 """Who looks at whom in a language model."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from inference.tokenizer import Tokenizer
+from callbacks.vocabulary import known_texts
 
 
 def attention_weights(net: Any, ids: Tensor) -> list[Tensor]:
@@ -51,13 +52,24 @@ class AttentionMaps(pl.Callback):
     """Adds ``attention`` to TensorBoard after every validation and, as PNG, to the run at the end.
 
     Args:
-        text: what the model reads; at most 32 tokens of it are drawn.
+        text: what the model reads, the beginning of the validation text where it is empty; at most
+            32 tokens of it are drawn. A text that the vocabulary has no tokens for is replaced by
+            that, with a warning.
     """
 
     reads = "tokens"
 
-    def __init__(self, text: str = "the cat sat on the mat.") -> None:
+    def __init__(self, text: str = "") -> None:
         self.text = text
+        self._drawn: list[int] | None = None
+        self._labels: list[str] = []
+
+    def _choose(self, trainer: pl.Trainer, context: int) -> list[int]:
+        texts = [self.text] if self.text else []
+        tokenizer, known = known_texts(trainer, self, "text", texts)
+        drawn = tokenizer.encode(known[0])[: min(32, context)] if known else []
+        self._labels = [_label(tokenizer.decode([number])) for number in drawn]
+        return drawn
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking:
@@ -68,23 +80,32 @@ class AttentionMaps(pl.Callback):
 
     def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule, save: bool) -> None:
         net: Any = pl_module.net
-        tokenizer = Tokenizer(trainer.datamodule.tokenizer.to_json())  # type: ignore[attr-defined]
-        ids = tokenizer.encode(self.text)[: min(32, net.config.context)]
-        labels = [tokenizer.decode([number]).replace(" ", "␣") for number in ids]
+        if self._drawn is None:
+            self._drawn = self._choose(trainer, net.config.context)
+        if not self._drawn:
+            return
         device = next(net.parameters()).device
         # Hooks would make a compiled net compile again.
         forward = getattr(net, "_compiled_call_impl", None)
         net._compiled_call_impl = None
         try:
             # In all processes: weights that are shared out (FSDP) are put together for a forward.
-            weights = attention_weights(net, torch.tensor([ids], device=device))
+            weights = attention_weights(net, torch.tensor([self._drawn], device=device))
         finally:
             net._compiled_call_impl = forward
         if not trainer.is_global_zero:
             return
-        figure = attention_figure(weights, labels)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure("attention", figure, trainer.global_step)
-                if save and not trainer.fast_dev_run:
-                    figure.savefig(Path(logger.log_dir) / "attention.png", dpi=100)
+        figure = attention_figure(weights, self._labels)
+        with warnings.catch_warnings():
+            # matplotlib's own font has no letters of many scripts, and draws boxes for them.
+            warnings.filterwarnings("ignore", "Glyph")
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_figure("attention", figure, trainer.global_step)
+                    if save and not trainer.fast_dev_run:
+                        figure.savefig(Path(logger.log_dir) / "attention.png", dpi=100)
+
+
+def _label(token: str) -> str:
+    """A token as matplotlib shows it: blanks and line ends to be seen, dollars no formula."""
+    return token.replace(" ", "␣").replace("\n", "↵").replace("$", r"\$")

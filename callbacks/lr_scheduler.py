@@ -167,6 +167,11 @@ class LRSchedulerCallback(LearningRateLog, ABC):
     def _count(self, trainer: pl.Trainer) -> int:
         if not self.needs_total:
             return 0
+        if trainer.limit_train_batches == 0:
+            raise ValueError(
+                f"{self._name} stretches over the steps of the run, and with limit_train_batches 0 "
+                "there are none; set --trainer.limit_train_batches to more, or use validate or test"
+            )
         steps = trainer.estimated_stepping_batches
         total = steps if self.interval == "step" else trainer.max_epochs
         if total is None or not 0 < total < float("inf"):

@@ -7,6 +7,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from datamodules.text_files import read_text, unix_lines
+
 SHAKESPEARE_URL = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 )
@@ -99,8 +101,10 @@ def _check_shakespeare(content: bytes, where: str) -> None:
 def read_texts(path: Path) -> str:
     """A text file, or all ``*.txt`` files under a folder, in the order of their names.
 
+    Line ends of Windows become ``\\n``.
+
     Raises:
-        ValueError: nothing there, or a file that is not UTF-8.
+        ValueError: nothing there, or a file in an encoding that cannot be told.
     """
     files = [path] if path.is_file() else sorted(path.rglob("*.txt"))
     if not files:
@@ -109,14 +113,5 @@ def read_texts(path: Path) -> str:
             f"the text source {path} {what}; give a file, a folder of *.txt files, cats_and_dogs, "
             "python_topics or tiny_shakespeare"
         )
-    texts = []
-    for file in files:
-        try:
-            # utf-8-sig: the mark that some editors put first is no part of the text.
-            texts.append(file.read_bytes().decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{file} is not UTF-8 (byte {error.start} is {error.object[error.start]:#04x}); "
-                f"convert it, for example: iconv -f latin1 -t utf-8 {file.name} > utf8.txt"
-            ) from error
-    return "\n".join(texts)
+    # A carriage return would be a character to learn.
+    return "\n".join(unix_lines(read_text(file)) for file in files)

@@ -3,19 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.affine import random_affine
+from datamodules.host import HostLoader
+from datamodules.ordered import OrderedLoader
 from datamodules.resident import ResidentLoader
+from datamodules.resumable import ResumableDataModule, sha256
 
 Batch = tuple[Tensor, Tensor]
 
 
-class ImageDataModule(pl.LightningDataModule, ABC):
+class ImageDataModule(ResumableDataModule, ABC):
     """Grey 28 x 28 images with labels, as batches ``(images, labels)``.
 
     Images are float32 of shape (B, 1, 28, 28), normalised by the data set's ``mean`` and ``std``;
@@ -31,8 +31,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         classes: keep only these digits; labels become positions in the sorted list, so that
             ``[5, 6, 7]`` gives labels 0, 1, 2.
         resident: hold the whole set on the training device (see :class:`ResidentLoader`); with
-            false it stays in host memory behind a :class:`~torch.utils.data.DataLoader`.
-        num_workers: worker processes of that DataLoader; without meaning for a resident set.
+            false it stays in host memory (see :class:`~datamodules.host.HostLoader`).
+        num_workers: worker processes that cut its batches; without meaning for a resident set.
         rotate: largest random rotation of a training image, in degrees either way.
         shift: its largest random shift along each axis, in pixels.
         zoom: its largest random relative change of size.
@@ -42,6 +42,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     """
 
     gives = "images"
+    order_options = ("seed", "batch_size", "val_size", "classes")
 
     mean: float
     std: float
@@ -115,6 +116,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             keep = torch.isin(labels, torch.tensor(self.classes))
             images = images[keep]
             labels = torch.searchsorted(torch.tensor(self.classes), labels[keep])
+        if train:
+            self.content = sha256((images, labels))
         if self.resident and self.trainer is not None:
             device = self.trainer.strategy.root_device
             images, labels = images.to(device), labels.to(device)
@@ -131,45 +134,30 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         background = -self.mean / self.std
         return random_affine(images, self.rotate, self.shift, self.zoom, background), labels
 
-    def train_dataloader(self) -> ResidentLoader | DataLoader:
+    def train_dataloader(self) -> OrderedLoader:
+        self.refuse_unknown_order()
         return self._loader("train", self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> ResidentLoader | DataLoader | Sequence:
+    def val_dataloader(self) -> OrderedLoader | Sequence:
         if not self.val_size:
+            self.refuse_empty_validation("val_size")
             return []
         return self._loader("val", self.eval_batch_size)
 
-    def test_dataloader(self) -> ResidentLoader | DataLoader:
+    def test_dataloader(self) -> OrderedLoader:
         return self._loader("test", self.eval_batch_size)
 
-    def predict_dataloader(self) -> ResidentLoader | DataLoader:
+    def predict_dataloader(self) -> OrderedLoader:
         return self.test_dataloader()
 
-    def _loader(
-        self, split: str, batch_size: int, shuffle: bool = False
-    ) -> ResidentLoader | DataLoader:
+    def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> OrderedLoader:
         tensors = self._splits[split]
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
             # --trainer.overfit_batches means the same batches every epoch.
             shuffle = shuffle and not self.trainer.overfit_batches
+        order = (batch_size, shuffle, self.seed, rank, world_size)
         if self.resident:
-            return ResidentLoader(tensors, batch_size, shuffle, self.seed, rank, world_size)
-        dataset = TensorDataset(*tensors)
-        sampler = None
-        if world_size > 1 and not shuffle:
-            # The sampler that Lightning would put here repeats images until all shares are equal.
-            sampler = UnrepeatedDistributedSampler(
-                dataset, num_replicas=world_size, rank=rank, shuffle=False
-            )
-        return DataLoader(
-            dataset,
-            batch_size,
-            shuffle=shuffle,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(self.seed) if shuffle else None,
-        )
+            return ResidentLoader(tensors, *order)
+        return HostLoader(tensors, *order, num_workers=self.num_workers)

@@ -3,24 +3,24 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from datamodules.pairs import GPU_QUESTIONS, read_pairs
 from datamodules.resident import ResidentLoader
+from datamodules.resumable import ResumableDataModule
+from datamodules.splitting import split
 from datamodules.tokenizers import BPETokenizer
 from datamodules.windows import IGNORED
 
 Pair = tuple[str, str]
 Tokens = tuple[list[int], list[int]]  # of the prompt, of the answer
-T = TypeVar("T")
 
 
-class InstructionDataModule(pl.LightningDataModule):
+class InstructionDataModule(ResumableDataModule):
     """Batches ``(ids, targets)`` of int64 (B, context), with ``segments`` where rows are packed.
 
     Only the answer and the end of text behind it are learnt: ``targets`` holds the token after each
@@ -42,7 +42,8 @@ class InstructionDataModule(pl.LightningDataModule):
         pack: several examples a row.
         too_long: what to do with an example longer than ``context``: ``error``, ``skip`` or
             ``cut`` its end; how many there were is printed.
-        val_size: examples that are held out; 0 for none.
+        val_size: examples that are held out, fewer where a question that occurs several times would
+            be in both splits; 0 for none.
         seed: seed of the split and of the order.
 
     Raises:
@@ -51,6 +52,7 @@ class InstructionDataModule(pl.LightningDataModule):
     """
 
     gives = "tokens"
+    order_options = ("seed", "batch_size", "context", "pack", "too_long", "val_size")
 
     def __init__(
         self,
@@ -93,8 +95,8 @@ class InstructionDataModule(pl.LightningDataModule):
         self.tokenizer: BPETokenizer | None = None
         # The held-out pairs as text, for callbacks that ask the model.
         self.held_out: list[Pair] = []
+        self.opening = ""  # a prompt, for callbacks that show what the model makes of it
         self._splits: dict[str, tuple[Tensor, ...]] = {}
-        self._examples = ""  # sha256 of all examples as tokens
         self._expected: str | None = None
 
     def prepare_data(self) -> None:
@@ -111,8 +113,9 @@ class InstructionDataModule(pl.LightningDataModule):
         pairs = read_pairs(GPU_QUESTIONS if self.source == "gpu_questions" else Path(self.source))
         self.tokenizer = self._load_tokenizer()
         examples = self._fit([(pair, self._tokens(pair)) for pair in pairs])
-        train, val = split(examples, self.val_size, self.seed)
-        self._examples = hashlib.sha256(repr([train, val]).encode()).hexdigest()
+        train, val = split(examples, self.val_size, self.seed, _question)
+        self._tell_repeated(examples, len(val))
+        self.content = hashlib.sha256(repr([train, val]).encode()).hexdigest()
         self._check_examples()
         device = torch.device("cpu") if self.trainer is None else self._device()
         for name, part in (("val", val), ("train", train)):
@@ -122,6 +125,7 @@ class InstructionDataModule(pl.LightningDataModule):
                 self._splits[name] = tuple(tensor.to(device) for tensor in tensors)
                 self._describe(name, [tokens for _, tokens in part], tensors[0])
         self.held_out = [pair for pair, _ in val]
+        self.opening = self.prompt((val or train)[0][0][0])
 
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device  # type: ignore[union-attr]
@@ -187,6 +191,14 @@ class InstructionDataModule(pl.LightningDataModule):
                 at = end
         return (ids, targets, segments) if pack else (ids, targets)
 
+    def _tell_repeated(self, examples: list[tuple[Pair, Tokens]], held_out: int) -> None:
+        repeated = len(examples) - len({_question(example) for example in examples})
+        if repeated:
+            rank_zero_info(
+                f"{repeated} of {len(examples)} examples repeat a question; equal ones are in one "
+                f"split, {held_out} are held out"
+            )
+
     def _describe(self, name: str, examples: list[Tokens], ids: Tensor) -> None:
         answers = sum(len(answer) for _, answer in examples)
         tokens = answers + sum(len(prompt) for prompt, _ in examples)
@@ -196,10 +208,16 @@ class InstructionDataModule(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> ResidentLoader:
-        return self._loader("train", self.batch_size, shuffle=True)
+        self.refuse_unknown_order()
+        overfit = self.trainer is not None and self.trainer.overfit_batches
+        # --trainer.overfit_batches means the same batches every epoch.
+        return self._loader("train", self.batch_size, shuffle=not overfit)
 
     def val_dataloader(self) -> ResidentLoader | Sequence:
-        return self._loader("val", self.eval_batch_size) if "val" in self._splits else []
+        if "val" not in self._splits:
+            self.refuse_empty_validation("val_size")
+            return []
+        return self._loader("val", self.eval_batch_size)
 
     def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> ResidentLoader:
         rank, world_size = 0, 1
@@ -208,29 +226,27 @@ class InstructionDataModule(pl.LightningDataModule):
         return ResidentLoader(self._splits[split], batch_size, shuffle, self.seed, rank, world_size)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"examples": self._examples}
+        return {**super().state_dict(), "examples": self.content}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
         self._expected = state_dict.get("examples")
-        if self._examples:
+        if self.content:
             self._check_examples()
 
+    def _order(self) -> dict[str, Any]:
+        # The examples are compared by themselves, for an export as well.
+        return {name: value for name, value in super()._order().items() if name != "content"}
+
     def _check_examples(self) -> None:
-        if self._expected is not None and self._expected != self._examples:
+        if self._expected is not None and self._expected != self.content:
             raise ValueError(
-                f"the checkpoint was trained on other examples than {self.source} gives now; go "
-                "on with the data, template, tokenizer and seed of that run, or train anew"
+                f"the checkpoint was trained on other examples than those of {self.source} now; "
+                "continue with the data, template, tokenizer and seed of that run, or start a new "
+                "run"
             )
 
 
-def split(examples: Sequence[T], val_size: int, seed: int) -> tuple[list[T], list[T]]:
-    """Examples to train on, in random order, and ``val_size`` others to hold out.
-
-    Raises:
-        ValueError: nothing would be left to train on.
-    """
-    if val_size >= len(examples):
-        raise ValueError(f"val_size={val_size} leaves none of the {len(examples)} examples")
-    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed)).tolist()
-    mixed = [examples[number] for number in order]
-    return mixed[val_size:], mixed[:val_size]
+def _question(example: tuple[Pair, Tokens]) -> str:
+    """What makes two questions equal: their words, whatever their capitals and blanks."""
+    return " ".join(example[0][0].casefold().split())

@@ -52,7 +52,8 @@ class MNISTDataModule(ImageDataModule):
                 f"MNIST is not in {raw} and could not be downloaded ({_first_line(error)}). "
                 "Train on the digits that need no download: gpu-learning fit -c "
                 f"configs/digits_cnn.yaml; or put the four files {'.gz, '.join(FILES)}.gz into "
-                f"{raw} yourself"
+                f"{raw} yourself, or unpacked without .gz (copies named with a dot, such as "
+                "train-images.idx3-ubyte, must be renamed)"
             ) from error
 
     def _check_root(self) -> None:
@@ -81,7 +82,7 @@ class MNISTDataModule(ImageDataModule):
             if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
                 raise ValueError(
                     f"{path} is truncated or damaged (its checksum is not MNIST's); delete it and "
-                    "run again to unpack or download it anew"
+                    "run again to unpack or download it again"
                 )
         from torchvision.datasets import MNIST
 

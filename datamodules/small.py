@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 
-import lightning.pytorch as pl
 from torch import Tensor
 
 from datamodules.resident import ResidentLoader
+from datamodules.resumable import ResumableDataModule, sha256
 
 
-class SmallDataModule(pl.LightningDataModule, ABC):
+class SmallDataModule(ResumableDataModule, ABC):
     """A data set small enough to be made in memory, held on the training device.
 
     Args:
@@ -18,6 +18,8 @@ class SmallDataModule(pl.LightningDataModule, ABC):
     Raises:
         ValueError: a negative ``batch_size``.
     """
+
+    order_options = ("seed", "batch_size")
 
     def __init__(self, batch_size: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -35,6 +37,7 @@ class SmallDataModule(pl.LightningDataModule, ABC):
         if self.splits:
             return
         self.splits = self.make()
+        self.content = sha256(self.splits["train"])
         if self.trainer is not None:
             device = self.trainer.strategy.root_device
             self.splits = {
@@ -43,6 +46,7 @@ class SmallDataModule(pl.LightningDataModule, ABC):
             }
 
     def train_dataloader(self) -> ResidentLoader:
+        self.refuse_unknown_order()
         tensors = self.splits["train"]
         size = self.batch_size or len(tensors[0])
         # One batch an epoch needs no order.

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 from torch import Tensor
 
 from datamodules.corpus import (
@@ -14,11 +13,12 @@ from datamodules.corpus import (
     read_shakespeare,
     read_texts,
 )
+from datamodules.resumable import ResumableDataModule, sha256
 from datamodules.tokenizers import BPETokenizer, CharTokenizer
 from datamodules.windows import WindowLoader
 
 
-class CharTextDataModule(pl.LightningDataModule):
+class CharTextDataModule(ResumableDataModule):
     """Batches ``(inputs, targets)`` of int64 (B, context), targets one token further on.
 
     The first part of the text is for training, the last for validation, which sees the whole of it
@@ -46,6 +46,7 @@ class CharTextDataModule(pl.LightningDataModule):
     """
 
     gives = "tokens"
+    order_options = ("seed", "batch_size", "batches", "context", "val_fraction")
 
     def __init__(
         self,
@@ -86,6 +87,8 @@ class CharTextDataModule(pl.LightningDataModule):
         self.tokenizer: CharTokenizer | BPETokenizer | None = None
         # Characters that a token of the validation text stands for, on average.
         self.chars_per_token = 1.0
+        # How the validation text begins, for callbacks that show what the model makes of it.
+        self.opening = ""
         self._splits: dict[str, Tensor] = {}
         self._expected: str | None = None
 
@@ -131,36 +134,52 @@ class CharTextDataModule(pl.LightningDataModule):
                 )
         measured = "val" if self.val_fraction else "train"
         self.chars_per_token = len(parts[measured]) / len(splits[measured])
+        self.opening = _opening(parts[measured])
+        self.content = sha256(splits.values())
         if self.trainer is not None:
             device = self.trainer.strategy.root_device
             splits = {name: tokens.to(device) for name, tokens in splits.items()}
         self.tokenizer, self._splits = tokenizer, splits
 
     def train_dataloader(self) -> WindowLoader:
+        self.refuse_unknown_order()
         return self._loader("train", self.batch_size, self.batches)
 
     def val_dataloader(self) -> WindowLoader | Sequence:
-        return self._loader("val", self.eval_batch_size) if self.val_fraction else []
+        if not self.val_fraction:
+            self.refuse_empty_validation("val_fraction")
+            return []
+        return self._loader("val", self.eval_batch_size)
 
     def _loader(self, split: str, batch_size: int, batches: int = 0) -> WindowLoader:
-        rank, world_size = 0, 1
+        rank, world_size, shuffle = 0, 1, True
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        return WindowLoader(
-            self._splits[split], self.context, batch_size, batches, self.seed, rank, world_size
-        )
+            # --trainer.overfit_batches means the same batches every epoch.
+            shuffle = not self.trainer.overfit_batches
+        text, order = self._splits[split], (self.seed, rank, world_size, shuffle)
+        return WindowLoader(text, self.context, batch_size, batches, *order)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"tokenizer": self.tokenizer.to_json()} if self.tokenizer else {}
+        if self.tokenizer is None:
+            return {}
+        return {**super().state_dict(), "tokenizer": self.tokenizer.to_json()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._expected = state_dict.get("tokenizer")
         if self.tokenizer is not None:
             self._check_tokenizer(self.tokenizer.to_json())
+        super().load_state_dict(state_dict)
 
     def _check_tokenizer(self, mine: str) -> None:
         if self._expected is not None and self._expected != mine:
             raise ValueError(
-                f"the checkpoint was trained with another tokenizer than {self.source} gives; "
-                "train anew, or resume with the text and tokenizer of that run"
+                f"the checkpoint was trained with another tokenizer than that of {self.source}; "
+                "resume with the text and tokenizer of that run, or start a new run"
             )
+
+
+def _opening(text: str) -> str:
+    """The first 200 characters; from the second line on where the first one is short."""
+    start = text[:100].find("\n") + 1
+    return text[start : start + 200].lstrip() or text[:200]

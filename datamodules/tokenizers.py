@@ -76,11 +76,18 @@ class BPETokenizer:
     Source: R. Sennrich, B. Haddow and A. Birch, Neural machine translation of rare words with
     subword units, 2016.
 
+    Truncation, padding and dropout that its file asks for are switched off: a text has all of its
+    tokens and no others, always the same.
+
     Args:
         tokenizer: a ``tokenizers.Tokenizer``.
     """
 
     def __init__(self, tokenizer: Any) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        if getattr(tokenizer.model, "dropout", None) is not None:
+            tokenizer.model.dropout = None
         self._tokenizer = tokenizer
 
     @classmethod
@@ -165,8 +172,10 @@ class BPETokenizer:
         return self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> Tensor:
-        """Token numbers (N,), int32."""
-        return torch.tensor(self._tokenizer.encode(text).ids, dtype=torch.int32)
+        """Token numbers (N,), int32, without any that a template would add."""
+        return torch.tensor(
+            self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=torch.int32
+        )
 
     def to_json(self) -> str:
         return self._tokenizer.to_str()

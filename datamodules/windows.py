@@ -1,5 +1,7 @@
 """Windows of a long text that lies on the training device."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,7 @@ class WindowLoader(ResidentLoader):
         seed: seed of offsets and order; the same in every process.
         rank: this process's number.
         world_size: how many processes share the text.
+        shuffle: with false every training epoch has the text's first windows, in their order.
 
     Raises:
         ValueError: a text of fewer than ``context + 1`` tokens, or a batch size below 1.
@@ -43,13 +46,15 @@ class WindowLoader(ResidentLoader):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        shuffle: bool = True,
     ) -> None:
         if len(text) <= context:
             raise ValueError(
                 f"a text of {len(text)} tokens has no window of {context} tokens and the one that "
                 "follows; give a longer text or a smaller context"
             )
-        super().__init__([text], batch_size, batches > 0, seed, rank, world_size)
+        super().__init__([text], batch_size, shuffle and batches > 0, seed, rank, world_size)
+        self._strided = batches == 0
         self.context = context
         self.rows = batches * batch_size * world_size or -(-(len(text) - 1) // context)
         if self.rows < world_size:
@@ -62,7 +67,9 @@ class WindowLoader(ResidentLoader):
         """Number of the first token of each window of one epoch."""
         text = self.tensors[0]
         if not self.shuffle:
-            return torch.arange(self.rows, device=text.device) * self.context
+            # As many as there are; training cuts the same ones again when the text is used up.
+            windows = self.rows if self._strided else (len(text) - 1) // self.context
+            return torch.arange(self.rows, device=text.device) % windows * self.context
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         cuts: list[Tensor] = []
         while sum(map(len, cuts)) < self.rows:
@@ -72,9 +79,12 @@ class WindowLoader(ResidentLoader):
             cuts.append(offset + self.context * torch.randperm(windows, generator=generator))
         return torch.cat(cuts)[: self.rows].to(text.device)
 
+    def _depends_on(self) -> dict[str, Any]:
+        return {**super()._depends_on(), "context": self.context, "tokens": len(self.tensors[0])}
+
     def gather(self, rows: Tensor) -> tuple[Tensor, ...]:
         text = self.tensors[0]
-        if self.shuffle:
+        if not self._strided:
             tokens = text[rows[:, None] + self._span].long()  # (B, context + 1)
             return tokens[:, :-1], tokens[:, 1:]
         starts = rows.clamp(max=len(text) - 1 - self.context)

@@ -48,6 +48,11 @@ class Tokenizer:
                 f"a {kind} tokenizer needs the package tokenizers: make setup EXTRAS=dev,llm"
             ) from error
         self._bpe = HFTokenizer.from_str(source)
+        # What the file asks for beside the vocabulary would shorten, fill or change a text.
+        self._bpe.no_truncation()
+        self._bpe.no_padding()
+        if getattr(self._bpe.model, "dropout", None) is not None:
+            self._bpe.model.dropout = None
         self.end = self._bpe.token_to_id(END_OF_TEXT)
 
     @classmethod
@@ -96,7 +101,7 @@ class Tokenizer:
             ValueError: characters that the model never saw; lists them and what it knows.
         """
         if self._bpe is not None:
-            return self._bpe.encode(text).ids
+            return self._bpe.encode(text, add_special_tokens=False).ids
         if unknown := sorted(set(text).difference(self._index)):
             known = "".join(self._characters)
             raise ValueError(

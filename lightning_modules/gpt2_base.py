@@ -51,11 +51,28 @@ def load_base(
     if quantize is not None:
         arguments |= _four_bits(dtype, device)
     try:
-        model = GPT2LMHeadModel.from_pretrained(folder, local_files_only=True, **arguments)
+        model, info = GPT2LMHeadModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, **arguments
+        )
     except Exception as error:  # safetensors and transformers have their own, for damaged files
         why = " ".join(str(error).split())[:200]
         raise ValueError(f"the weights of {pretrained} cannot be read ({why})") from error
+    _check_weights(model, info, pretrained)
     return model, sha256
+
+
+def _check_weights(model: Any, info: dict[str, Any], name: str) -> None:
+    """transformers fills what a damaged header has under another name with random numbers."""
+    problem = ""
+    if missing := sorted(info["missing_keys"]):
+        problem = f"lack {', '.join(missing[:3])}"
+    for key, weight in model.named_parameters():
+        if not problem and weight.is_floating_point() and not bool(weight.isfinite().all()):
+            problem = f"have numbers in {key} that are not finite"
+    if problem:
+        raise ValueError(
+            f"the weights of {name} are damaged: they {problem}; export or download the model again"
+        )
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:

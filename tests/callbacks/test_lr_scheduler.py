@@ -260,6 +260,8 @@ def test_bad_runs(tmp_path: Path) -> None:
         fit(tmp_path, ReduceLROnPlateau(monitor="val/acc"))
     with pytest.raises(ValueError, match=r"this one has no end; set --trainer\.max_steps"):
         fit(tmp_path, CosineAnnealing(), max_epochs=-1)
+    with pytest.raises(ValueError, match="with limit_train_batches 0 there are none"):
+        fit(tmp_path, CosineAnnealing(), limit_train_batches=0)
 
 
 @pytest.mark.parametrize("callbacks", [[], [StepLR(1, 0.5)]])

@@ -9,6 +9,7 @@ import torch
 from datamodules import BPETokenizer, InstructionDataModule
 from datamodules.pairs import GPU_QUESTIONS, read_pairs
 from datamodules.windows import IGNORED
+from inference.tokenizer import Tokenizer
 
 
 def data_of(base: Path, **kwargs) -> InstructionDataModule:
@@ -110,6 +111,77 @@ def test_jsonl_csv_and_folders_of_them(workplace: Path) -> None:
     assert read_pairs(workplace) == [*PAIRS, ("What?", "One, two")]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "question;answer\n What? ;One, two\n"),
+        ("a.csv", "\n\nquestion\tanswer\nWhat?\tOne, two\n\n"),
+        ("A.CSV", 'Question, Answer\r\n"What?","One, two"\r\n'),
+        ("a.jsonl", '[{"question": "What?", "answer": "One, two"}]'),
+        ("a.json", '[\n  {"Question": "What?", "Answer": "One, two"}\n]'),
+        ("a.jsonl", '{"instruction": "What?", "input": "", "output": "One, two"}'),
+    ],
+)
+def test_rows_as_people_have_them(workplace: Path, name: str, content: str) -> None:
+    (workplace / name).write_bytes(content.encode())
+    assert read_pairs(workplace / name) == [("What?", "One, two")]
+    (workplace / name).write_bytes(content.encode("utf-16"))
+    assert read_pairs(workplace / name) == [("What?", "One, two")]
+
+
+def test_alpacas_input_and_line_ends_of_windows(workplace: Path) -> None:
+    row = {"instruction": "Add.", "input": "1\r\n2", "output": "3\r\n"}
+    (workplace / "a.jsonl").write_text(json.dumps(row))
+    assert read_pairs(workplace / "a.jsonl") == [("Add.\n1\n2", "3")]
+
+
+def test_a_field_of_any_length_reaches_too_long(gpt2_base: Path, workplace: Path) -> None:
+    (workplace / "a.csv").write_text(f"question,answer\nA?,{'x' * 140_000}\nB?,y\nC?,z\n")
+    with pytest.raises(ValueError, match="1 of 3 examples are longer than 160 tokens"):
+        data_of(gpt2_base, source="a.csv", val_size=1)
+    data = data_of(gpt2_base, source="a.csv", val_size=1, too_long="skip")
+    assert len(data._splits["train"][0]) == 1
+
+
+def test_equal_questions_are_in_one_split(gpt2_base: Path, workplace: Path, caplog) -> None:
+    caplog.set_level("INFO")
+    rows = [{"question": f"what is  {'abcd'[n % 4]}?", "answer": str(n)} for n in range(20)]
+    rows[3]["question"] = "What is D?"
+    (workplace / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = data_of(gpt2_base, source="a.jsonl", val_size=8)
+    assert len(data.held_out) == 5
+    assert len({question.lower().split()[-1] for question, _ in data.held_out}) == 1
+    assert "16 of 20 examples repeat a question; equal ones are in one split, 5 are" in caplog.text
+    assert len(data._splits["train"][0]) == 15
+    with pytest.raises(ValueError, match=r"more than val_size=4 times.*val_size 5 or more"):
+        data_of(gpt2_base, source="a.jsonl", val_size=4)
+
+
+def test_a_tokenizers_truncation_and_padding_are_switched_off(
+    gpt2_base: Path, workplace: Path
+) -> None:
+    document = json.loads((gpt2_base / "tokenizer.json").read_text())
+    document["truncation"] = {
+        "direction": "Right", "max_length": 16, "strategy": "LongestFirst", "stride": 0
+    }  # fmt: skip
+    document["padding"] = {
+        "strategy": {"Fixed": 16}, "direction": "Right", "pad_to_multiple_of": None,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "<|endoftext|>",
+    }  # fmt: skip
+    document["model"]["dropout"] = 0.5
+    (workplace / "own").mkdir()
+    (workplace / "own" / "tokenizer.json").write_text(json.dumps(document))
+    cut, whole = data_of(workplace / "own"), data_of(gpt2_base)
+    for mine, theirs in zip(cut._splits["train"], whole._splits["train"], strict=True):
+        assert torch.equal(mine, theirs)
+    text = "A question that is far longer than sixteen tokens are. " * 3
+    expected = Tokenizer.of_pretrained(gpt2_base).encode(text)
+    for tokenizer in (Tokenizer.of_pretrained(workplace / "own"), cut.tokenizer):
+        assert list(tokenizer.encode(text)) == expected
+        assert list(tokenizer.encode("x")) == Tokenizer.of_pretrained(gpt2_base).encode("x")
+    assert cut.tokenizer.to_json() == whole.tokenizer.to_json()
+
+
 def test_what_the_package_datasets_saves(workplace: Path) -> None:
     arrow = pytest.importorskip("pyarrow", reason="the extra [llm] is not installed")
     from pyarrow import parquet
@@ -142,11 +214,21 @@ def test_what_the_package_datasets_saves(workplace: Path) -> None:
     [
         ("a.jsonl", '{"question": "a", "answer": "b"}\n{"question": "c"}', "line 2: .*'answer'"),
         ("a.jsonl", '{"question": "a", "answer": " "}', "line 1: the field 'answer' is missing"),
-        ("a.jsonl", '\n["a", "b"]', "line 2: the field 'question' is missing"),
-        ("a.jsonl", "{", "line 1: no JSON"),
+        ("a.jsonl", '\n["a", "b"]', "line 2: the fields 'question' and .*found no fields"),
+        ("a.jsonl", "{", "line 1: not JSON"),
         ("a.jsonl", "", "holds no examples"),
-        ("a.csv", "question,answer\na,b\nc\n", "line 3: the field 'answer' is missing"),
-        ("a.csv", "question;answer\na;b\n", "line 2: the field 'question' is missing"),
+        ("a.csv", "question,answer\na,b\nc\n", "line 3: 1 fields, and the header has 2"),
+        (
+            "a.csv",
+            "question,answer\nWhat is a GPU?,A processor, with many small cores.\n",
+            'line 2: 3 fields, and the header has 2; put quotation marks around a field .* ","',
+        ),
+        (
+            "a.csv",
+            "Frage|Antwort\na|b\n",
+            r"line 2: .*, found are 'Frage\|Antwort'",
+        ),
+        ("a.json", '[{"prompt": "a", "completion": "b"}]', "found are 'prompt', 'completion'"),
         ("a.txt", "a", r"must be a file \*.jsonl"),
         ("b.jsonl", "", "b.jsonl cannot be read: No such file"),
     ],

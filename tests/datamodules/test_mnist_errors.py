@@ -28,6 +28,7 @@ def test_no_network_and_no_data(gpu_learning, offline: None, workplace: Path) ->
     _, said = bad(gpu_learning, *CNN)
     assert "configs/digits_cnn.yaml" in said
     assert "train-images-idx3-ubyte.gz" in said
+    assert "train-images.idx3-ubyte, must be renamed" in said
     assert not (workplace / "logs").exists()
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datamodules import BPETokenizer, CharTextDataModule, CharTokenizer, WindowLoader
-from datamodules.corpus import cats_and_dogs, python_topics
+from datamodules.corpus import cats_and_dogs, python_topics, read_texts
 from datamodules.windows import IGNORED
 from inference.tokenizer import Tokenizer
 from tests.conftest import ROOT
@@ -142,6 +142,29 @@ def test_text_is_cut_by_position_and_tokenised_alike(workplace: Path) -> None:
     read = Tokenizer(data.tokenizer.to_json()).decode
     assert read(data._splits["train"].tolist()) == "abcd" * 20 + "\n" + "wxyz" * 2 + "w"
     assert read(data._splits["val"].tolist()) == "xyz" + "wxyz" * 7
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_encodings_with_a_mark_and_line_ends_of_windows(workplace: Path, encoding: str) -> None:
+    Path("own.txt").write_bytes("Grüße,\r\n天地\rend\n".encode(encoding))
+    assert read_texts(Path("own.txt")) == "Grüße,\n天地\nend\n"
+
+
+@pytest.mark.parametrize("text", ["The cat sat on the mat.\r\n", "Привет, мир. Это текст.\n"])
+@pytest.mark.parametrize("encoding", ["utf-16le", "utf-16be"])
+def test_utf_16_without_a_mark_is_named(workplace: Path, text: str, encoding: str) -> None:
+    Path("own.txt").write_bytes((text * 9).encode(encoding))
+    with pytest.raises(ValueError, match=f"like UTF-16 without .* iconv -f {encoding} -t utf-8"):
+        read_texts(Path("own.txt"))
+
+
+def test_control_characters_are_no_encoding(workplace: Path) -> None:
+    text = "a\0bc\x01de\0f\n" * 5
+    Path("own.txt").write_bytes(text.encode())
+    assert read_texts(Path("own.txt")) == text
+    Path("own.txt").write_bytes("天地玄黄 宇宙洪荒\n".encode("utf-16le"))
+    with pytest.raises(ValueError, match="for example: iconv -f utf-16le"):
+        read_texts(Path("own.txt"))
 
 
 def test_bpe_does_not_learn_from_the_validation_text(workplace: Path) -> None:

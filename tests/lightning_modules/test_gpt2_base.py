@@ -1,6 +1,7 @@
 """The folders that adapters are put on: in pieces, damaged, of another kind."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,30 @@ def test_folders_that_are_no_gpt2(workplace: Path, files: dict, message: str) ->
         (Path("own") / name).write_text(content)
     with pytest.raises(ValueError, match=message):
         load_base("own", torch.float32)
+
+
+@pytest.mark.parametrize("damage", ["name", "number", "shape", "cut"])
+def test_a_damaged_base_is_refused(gpt2_base: Path, workplace: Path, damage: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = workplace / "base"
+    shutil.copytree(gpt2_base, folder)
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    name = next(name for name in weights if name.endswith("h.0.mlp.c_fc.weight"))
+    load_base(str(folder), torch.float32)
+    if damage == "name":
+        weights[name.replace("c_fc", "c_fd")] = weights.pop(name)
+    elif damage == "number":
+        weights[name][3, 2] = float("inf")
+    elif damage == "shape":
+        weights[name] = weights[name][:-1].contiguous()
+    save_file(weights, path, {"format": "pt"})
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    message = {
+        "name": "are damaged: they lack transformer.h.0.mlp.c_fc.weight; export or download",
+        "number": "are damaged: they have numbers in transformer.h.0.mlp.c_fc.weight that are not",
+    }.get(damage, "cannot be read")
+    with pytest.raises(ValueError, match=message):
+        load_base(str(folder), torch.float32)
