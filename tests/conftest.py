@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 # Rich measures the terminal; a fixed width keeps its tables alike everywhere.
 os.environ["COLUMNS"] = "120"
-QUICK_FIT = ["--trainer.max_epochs=8"]
+QUICK_FIT = ["--trainer.max_epochs=12"]
 EXPORT = [
     "--trainer.callbacks+=callbacks.Export",
     "--trainer.callbacks.name=digits",
