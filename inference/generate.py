@@ -85,6 +85,7 @@ class TextGenerator:
             ValueError: the folder is no language model, a file is missing, damaged or belongs to
                 another model, or an ``onnx`` file was to run on a GPU or be compiled.
         """
+        from inference.manifest import read_manifest
         from inference.text_artifact import TextArtifact, read_text_artifact
         from inference.transformers_folder import is_transformers_folder, read_transformers_folder
 
@@ -95,6 +96,8 @@ class TextGenerator:
             artifact = TextArtifact("transformers", config, tokenizer, weights=weights)
         else:
             artifact = read_text_artifact(Path(folder), format)
+            # What lies beside it for other programs is a part of the artifact, too.
+            read_manifest(folder).check(skip=("tokenizer", artifact.format))
         if artifact.format == "onnx":
             if kwargs.get("device", "auto") == "cuda" or kwargs.get("compile"):
                 raise ValueError(

@@ -116,7 +116,7 @@ def _offline(run: Run) -> dict[str, Any]:
     print(f"{QUESTION}{answer.text}")
     return {
         "offline: held-out loss, after / before": after / before,
-        "offline: merged, difference": manifest["merged"]["checked"]["mean_difference"],
+        "offline: merged, difference": manifest["folders"]["merged"]["checked"]["mean_difference"],
         "offline: checkpoint, MB": best.stat().st_size / 1e6,
     }
 

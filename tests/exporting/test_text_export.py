@@ -85,7 +85,7 @@ def test_the_courses_net_is_rewritten_for_other_programs(tmp_path: Path) -> None
     for package in ("gguf", "transformers"):
         pytest.importorskip(package)
     manifest = export_text(text_source(_trained(COURSE)), tmp_path / "course", ["gguf", "hf"])
-    for checked in (manifest["files"]["gguf"]["checked"], manifest["hf"]["checked"]):
+    for checked in (manifest["files"]["gguf"]["checked"], manifest["folders"]["hf"]["checked"]):
         assert checked["agreement"] > 0.99
         assert checked["bits_per_char"] == pytest.approx(
             manifest["eager"]["bits_per_char"], rel=0.01
