@@ -179,7 +179,7 @@ def _manifest(folder: Path, document: dict[str, Any]) -> Manifest:
         std=float(given["std"]) if image else None,
         labels=tuple(labels) if labels is not None else None,
         files={name: _file(folder, name, entry) for name, entry in document["files"].items()},
-        folders=_folders(folder, document["folders"] if document["schema"] > 1 else {}),
+        folders=_folders(folder, document.get("folders", {})),
         document=document,
     )
 
