@@ -32,13 +32,13 @@ class TextArtifact:
     weights: dict[str, Tensor] = field(default_factory=dict)
     template: str | None = None
 
-    def model(self) -> Any:
-        """A float32 model with one slot on the CPU."""
+    def model(self, threads: int | None = None) -> Any:
+        """A float32 model with one slot on the CPU; ``threads`` are those of an ONNX file."""
         if self.format == "onnx":
             assert self.file is not None
             from inference.onnx_gpt import OnnxGPT
 
-            return OnnxGPT(self.config, self.file)
+            return OnnxGPT(self.config, self.file, threads)
         return CachedGPT(self.config, self.weights)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from callbacks import Export
+from callbacks import Export, ExportText
 from exporting import Source, export
 from exporting.gate import answers_of
 from exporting.prober import Prober
@@ -174,6 +174,14 @@ def test_the_callback_refuses_before_the_training() -> None:
             callback.on_fit_start(trainer, pl.LightningModule())
     with pytest.raises(ValueError, match="device"):
         Export("net", device="tpu")
+    for callback in (Export, ExportText):
+        for name in ("../../evil_out", "", ".hidden", "a/b"):
+            with pytest.raises(ValueError, match="cannot name a model"):
+                callback(name)
+    Path("models/gpt2").mkdir(parents=True)
+    Path("models/gpt2/config.json").touch()
+    with pytest.raises(ValueError, match="gpt2 was not made by gpu-learning export"):
+        ExportText("gpt2").on_fit_start(trainer, pl.LightningModule())
 
 
 def test_a_file_that_kills_its_reader_is_told_by_its_signal() -> None:
