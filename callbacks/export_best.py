@@ -7,6 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 
+from exporting.commit import check_name, check_target
+
 
 class ExportBest(pl.Callback, ABC):
     """Exports the best checkpoint of a fit at its end, in the first process.
@@ -21,12 +23,14 @@ class ExportBest(pl.Callback, ABC):
 
     def __init__(self, name: str, models: str) -> None:
         self.folder = Path(models) / name
+        check_name(name)
 
     @abstractmethod
     def export(self, checkpoint: Path, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
         """Writes ``self.folder`` and gives its manifest."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        check_target(self.folder)
         if trainer.checkpoint_callback is None:
             raise ValueError(
                 f"{type(self).__name__} writes the best checkpoint: keep callbacks.BestAndLast"

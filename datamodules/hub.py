@@ -1,5 +1,7 @@
 """Pretrained models by name: a folder here, or the Hugging Face hub."""
 
+import hashlib
+import json
 import re
 import socket
 import urllib.request
@@ -32,9 +34,11 @@ def pretrained_folder(name: str, weights: bool = True) -> Path:
 
     Raises:
         ValueError: it is neither, or the hub cannot be reached; names the way without a network.
+            Or it is a damaged folder of an artifact.
     """
     folder = Path(name)
     if folder.is_dir():
+        _check_artifact(folder, weights)
         return folder
     # models/nme is a mistake in a name here, not a user called models on the hub.
     is_path = not _REPOSITORY.fullmatch(name) or ("/" in name and folder.parent.is_dir())
@@ -63,6 +67,33 @@ def pretrained_folder(name: str, weights: bool = True) -> Path:
             f"{name} is no folder here and cannot be had from the Hugging Face hub ({why}); "
             f"{WITHOUT}"
         ) from error
+
+
+def _check_artifact(folder: Path, weights: bool) -> None:
+    """Compares ``models/NAME/hf`` with the checksums in ``models/NAME/manifest.json``."""
+    manifest = folder.resolve().parent / "manifest.json"
+    if not manifest.is_file():
+        return
+    try:
+        entries = json.loads(manifest.read_text()).get("folders", {}).get(folder.resolve().name, {})
+        sums = {name: entry["sha256"] for name, entry in entries.get("files", {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{manifest} is damaged; export the model again") from error
+    for name, expected in sums.items():
+        if not weights and name not in _TOKENIZER:
+            continue
+        digest = hashlib.sha256()
+        try:
+            with (folder / name).open("rb") as file:
+                while piece := file.read(1 << 24):
+                    digest.update(piece)
+        except OSError as error:
+            raise ValueError(f"{folder / name} cannot be read ({error.strerror})") from error
+        if digest.hexdigest() != expected:
+            raise ValueError(
+                f"{folder / name} does not have the checksum of {manifest}; it is damaged, export "
+                "the model again"
+            )
 
 
 def _reachable() -> bool:

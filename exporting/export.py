@@ -2,10 +2,7 @@
 
 import hashlib
 import platform
-import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -14,18 +11,13 @@ from typing import Any
 
 import torch
 
-from exporting.commit import (
-    clear_leftovers,
-    name_by_content,
-    put_in_place,
-    write_manifest,
-)
+from exporting.commit import building, name_by_content, put_in_place, write_manifest
 from exporting.formats import FORMATS, check_formats
 from exporting.gate import check_file, eager_reference, measure
 from exporting.prober import Prober
 from exporting.source import Source
+from inference.manifest import SCHEMA
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PACKAGES = ("gpu-learning", "torch", "lightning", "onnx", "onnxruntime", "executorch", "numpy")
 
 
@@ -46,42 +38,27 @@ def export(source: Source, folder: Path, formats: Sequence[str], device: str) ->
 
     Raises:
         ValueError: a format that cannot be written here, or a file that does not do what eager
-            does; the message names both.
+            does; the message names both. Or ``folder`` cannot be written, see
+            :func:`~exporting.commit.building`.
     """
     names = list(formats)
     check_formats(names, device)
-    check_name(folder.name)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    clear_leftovers(folder)
-    build = Path(tempfile.mkdtemp(prefix=f".{folder.name}.build-", dir=folder.parent.resolve()))
-    try:
+    with building(folder) as build:
         document = _build(source, build, folder.name, names, device)
-        put_in_place(build, folder, [entry["file"] for entry in document["files"].values()])
-    except OSError as error:
-        raise ValueError(
-            f"{folder} could not be written, and what was there stays: {error}"
-        ) from error
-    finally:
-        shutil.rmtree(build, ignore_errors=True)
+        put_in_place(build, folder)
     return document
-
-
-def check_name(name: str) -> None:
-    """Raises ValueError where the name cannot be that of a folder under ``models``."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} cannot name a model; letters, digits, '.', '_' and '-' can")
 
 
 def _build(
     source: Source, build: Path, name: str, formats: list[str], device: str
 ) -> dict[str, Any]:
-    work = build / "work"
+    work = build.parent / "work"
     work.mkdir()
     eager = eager_reference(source, work)
     example = torch.from_numpy(source.inputs[:2])
     files = {kind: _write(source, example, build, kind, device) for kind in formats}
     document = {
-        "schema": 1,
+        "schema": SCHEMA,
         "name": name,
         **source.description,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from exporting import executorch_files, native, onnx_files
+from inference.program_archive import checked_program
 
 Writer = Callable[[nn.Module, Tensor, Path, str], None]
 
@@ -86,7 +87,7 @@ def write_pt2(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
     """torch.export's graph with its weights, for any batch size."""
     content = io.BytesIO()
     torch.export.save(native.program(net, example), content)
-    path.write_bytes(content.getvalue())
+    path.write_bytes(checked_program(content.getvalue()).getvalue())
 
 
 def write_safetensors(net: nn.Module, example: Tensor, path: Path, device: str) -> None:

@@ -94,7 +94,7 @@ def check_file(
         return _check_weights(prober, name, folder, eager.net)
     try:
         prober.ask("open", folder=str(folder), format=name, device=device, threads=1)
-        compared = {batch: _compare(prober, name, folder, eager, batch) for batch in BATCHES}
+        compared = {batch: _compare(prober, name, eager, batch) for batch in BATCHES}
         checked: dict[str, Any] = {
             "inputs": len(eager.outputs),
             "max_difference": max(result["max_difference"] for result in compared.values()),
@@ -117,13 +117,13 @@ def check_file(
     return checked
 
 
-def _compare(prober: Prober, name: str, folder: Path, eager: Eager, batch: int) -> dict[str, Any]:
+def _compare(prober: Prober, name: str, eager: Eager, batch: int) -> dict[str, Any]:
     inputs_file, rows = eager.inputs_file, len(eager.outputs)
     if batch == 1:
         rows = min(rows, _SINGLES)
-        inputs_file = folder / "singles.npy"
+        inputs_file = eager.inputs_file.with_name("singles.npy")
         np.save(inputs_file, np.load(eager.inputs_file, allow_pickle=False)[:rows])
-    outputs_file = folder / "outputs.npy"
+    outputs_file = eager.inputs_file.with_name("outputs.npy")
     prober.ask("run", format=name, inputs=str(inputs_file), outputs=str(outputs_file), batch=batch)
     outputs = np.load(outputs_file, allow_pickle=False)
     expected, targets = eager.outputs[:rows], eager.targets[:rows]

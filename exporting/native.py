@@ -1,12 +1,15 @@
 """AOTInductor: the net compiled to a shared library for the processor at hand."""
 
 import copy
+import io
 import shutil
 import warnings
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from inference.program_archive import checked_program
 
 
 def program(net: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
@@ -52,10 +55,12 @@ def write_aoti_fp16(net: nn.Module, example: Tensor, path: Path, device: str) ->
 
 def write_pt2_fp16(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
     """The same without a compiler: torch's own kernels, in half precision and channels last."""
+    content = io.BytesIO()
     half = HalfInside(copy.deepcopy(net)).to(device).to(memory_format=torch.channels_last)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it doubts that channels-last weights are whole
-        torch.export.save(program(half, example.to(device)), path)
+        torch.export.save(program(half, example.to(device)), content)
+    path.write_bytes(checked_program(content.getvalue()).getvalue())
 
 
 class HalfInside(nn.Module):

@@ -46,6 +46,7 @@ class Prober:
 
         Raises:
             Crashed: a signal ended the process.
+            OSError: it could not read or write a file.
             ValueError: the request failed there, or the process died of it otherwise.
         """
         assert self._process.stdin
@@ -64,6 +65,8 @@ class Prober:
                 raise Crashed(f"the process that ran it was ended by signal {-code}{reason}")
             raise ValueError(f"the process that ran it ended with code {code}{reason}")
         answer = json.loads(line)
+        if "errno" in answer:
+            raise OSError(answer["errno"], answer["error"])
         if "error" in answer:
             raise ValueError(answer["error"])
         return answer

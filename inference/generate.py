@@ -71,7 +71,15 @@ class TextGenerator:
 
     @classmethod
     def load(
-        cls, folder: str | Path, format: str | None = None, slots: int = 1, **kwargs: Any
+        cls,
+        folder: str | Path,
+        format: str | None = None,
+        slots: int = 1,
+        device: str = "auto",
+        dtype: torch.dtype | None = None,
+        cache: bool = True,
+        compile: bool = False,
+        threads: int | None = None,
     ) -> "TextGenerator":
         """From an artifact, ``models/<name>``, or from a GPT-2 in transformers' format.
 
@@ -79,12 +87,16 @@ class TextGenerator:
             folder: what ``gpu-learning export`` wrote; or a folder with ``config.json``,
                 ``model.safetensors`` and the tokenizer.
             format: the artifact's file to take; None for the most exact that there is.
-            slots, kwargs: as for the class; an ``onnx`` file runs on the CPU, one text at a time.
+            slots, device, dtype, cache, compile: as for the class; an ``onnx`` file runs on the CPU
+                in float32, one sequence at a time.
+            threads: threads inside an operation, of torch for the whole process; None for the
+                library's default.
 
         Raises:
             ValueError: the folder is no language model, a file is missing, damaged or belongs to
-                another model, or an ``onnx`` file was to run on a GPU or be compiled.
+                another model, or an ``onnx`` file cannot do what was asked.
         """
+        from inference.manifest import read_manifest
         from inference.text_artifact import TextArtifact, read_text_artifact
         from inference.transformers_folder import is_transformers_folder, read_transformers_folder
 
@@ -95,26 +107,33 @@ class TextGenerator:
             artifact = TextArtifact("transformers", config, tokenizer, weights=weights)
         else:
             artifact = read_text_artifact(Path(folder), format)
+            # What lies beside it for other programs is a part of the artifact, too.
+            read_manifest(folder).check(skip=("tokenizer", artifact.format))
         if artifact.format == "onnx":
-            if kwargs.get("device", "auto") == "cuda" or kwargs.get("compile"):
+            if device == "cuda" or compile or slots > 1 or dtype not in (None, torch.float32):
                 raise ValueError(
-                    f"the onnx file of {folder} runs on the CPU as it is; take another format "
-                    "for a GPU or for compiling"
+                    f"the onnx file of {folder} runs on the CPU as it is, in float32 with one "
+                    "slot; take another format for a GPU, compiling, slots or another dtype"
                 )
-            return cls._around(artifact, kwargs.get("cache", True))
+            return cls._around(artifact, cache, threads)
+        if threads:
+            torch.set_num_threads(threads)
         return cls(
             artifact.config,
             artifact.weights,
             artifact.tokenizer,
-            slots=slots,
-            template=artifact.template,
-            **kwargs,
+            device,
+            dtype,
+            slots,
+            cache,
+            compile,
+            artifact.template,
         )
 
     @classmethod
-    def _around(cls, artifact: Any, cache: bool) -> "TextGenerator":
+    def _around(cls, artifact: Any, cache: bool, threads: int | None) -> "TextGenerator":
         generator = cls.__new__(cls)
-        generator.tokenizer, generator.model = artifact.tokenizer, artifact.model()
+        generator.tokenizer, generator.model = artifact.tokenizer, artifact.model(threads)
         generator.template = artifact.template
         generator.engine = DecodeEngine(generator.model, artifact.tokenizer.vocab_size, cache)
         return generator

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from inference.manifest import ArtifactFile
+from inference.runtime import first_line
 
 _MODULES = {
     "attn_norm": "norm1",
@@ -93,7 +94,12 @@ def _open(file: ArtifactFile) -> Any:
             "GGUF files are read by the package gguf: make setup EXTRAS=dev,llm"
         ) from error
     file.read()  # for its checksum
-    return GGUFReader(file.path)
+    try:
+        return GGUFReader(file.path)
+    except Exception as error:  # a file of another kind makes it raise many kinds
+        raise ValueError(
+            f"{file.path} cannot be read as GGUF ({first_line(error)}); export the model again"
+        ) from error
 
 
 def _tensors(reader: Any) -> Iterator[tuple[str, Tensor]]:

@@ -8,12 +8,16 @@ hold data only; TorchScript, ``.pt2`` and AOTInductor files are as trustworthy a
 import hashlib
 import json
 import re
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 MANIFEST = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2  # 1 had no checksums of the files in folders
+_PIECE = 1 << 24  # bytes that are read at once
 LARGEST_MANIFEST = 1 << 20  # bytes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -39,24 +43,41 @@ class ArtifactFile:
         Raises:
             ValueError: the file is missing, or is not the one that was exported.
         """
+        with self._opened() as file:
+            content = file.read()
+        self._compare(hashlib.sha256(content))
+        return content
+
+    def check(self) -> None:
+        """Raises ValueError as :meth:`read` does, a piece of the content at a time."""
+        digest = hashlib.sha256()
+        with self._opened() as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+        self._compare(digest)
+
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
         try:
             if self.path.is_symlink() or not self.path.is_file():
                 raise ValueError(f"{self.path} is missing; export the model again")
             size = self.path.stat().st_size
-            content = self.path.read_bytes() if size == self.size else b""
+            if size != self.size:
+                raise ValueError(
+                    f"{self.path} has {size:,} bytes and the manifest says {self.size:,}; it is "
+                    "damaged, export the model again"
+                )
+            with self.path.open("rb") as file:
+                yield file
         except OSError as error:
             raise ValueError(f"{self.path} cannot be read ({error.strerror})") from error
-        if size != self.size:
-            raise ValueError(
-                f"{self.path} has {size:,} bytes and the manifest says {self.size:,}; it is "
-                "damaged, export the model again"
-            )
-        if hashlib.sha256(content).hexdigest() != self.sha256:
+
+    def _compare(self, digest: Any) -> None:
+        if digest.hexdigest() != self.sha256:
             raise ValueError(
                 f"{self.path} does not have the checksum of the manifest; it is damaged, export "
                 "the model again"
             )
-        return content
 
 
 @dataclass(frozen=True)
@@ -64,7 +85,8 @@ class Manifest:
     """A checked manifest.
 
     ``input_shape`` is without the batch; ``mean`` and ``std`` normalise pixels in [0, 1] and are
-    None where the input is no image; ``labels`` name the outputs. ``document`` is all of it.
+    None where the input is no image; ``labels`` name the outputs. ``folders`` has the files of
+    ``hf``, ``merged`` and ``peft``. ``document`` is all of it.
     """
 
     folder: Path
@@ -74,7 +96,20 @@ class Manifest:
     std: float | None
     labels: tuple[str, ...] | None
     files: dict[str, ArtifactFile]
+    folders: dict[str, list[ArtifactFile]]
     document: dict[str, Any]
+
+    def check(self, skip: Collection[str] = ()) -> None:
+        """Checks all files but those of the formats in ``skip``, which are read anyway.
+
+        Raises:
+            ValueError: a file is missing or damaged.
+        """
+        files = [file for name, file in self.files.items() if name not in skip]
+        files += [file for folder in self.folders.values() for file in folder]
+        with ThreadPoolExecutor() as pool:  # a checksum is computed without Python's lock
+            for _ in pool.map(ArtifactFile.check, files):
+                pass
 
 
 def checksum(document: dict[str, Any]) -> str:
@@ -98,10 +133,10 @@ def read_manifest(folder: str | Path) -> Manifest:
             f"{folder} {what}; it must be a folder that was made by gpu-learning export"
         )
     document = _document(path)
-    if document.get("schema") != SCHEMA:
+    if document.get("schema") not in (1, SCHEMA):
         raise ValueError(
-            f"{path} has schema {document.get('schema')!r}, this version reads {SCHEMA}; export "
-            "the model again"
+            f"{path} has schema {document.get('schema')!r}, this version reads 1 and {SCHEMA}; "
+            "export the model again"
         )
     try:
         return _manifest(folder, document)
@@ -144,8 +179,33 @@ def _manifest(folder: Path, document: dict[str, Any]) -> Manifest:
         std=float(given["std"]) if image else None,
         labels=tuple(labels) if labels is not None else None,
         files={name: _file(folder, name, entry) for name, entry in document["files"].items()},
+        folders=_folders(folder, document.get("folders", {})),
         document=document,
     )
+
+
+def _folders(folder: Path, given: dict[str, Any]) -> dict[str, list[ArtifactFile]]:
+    folders = {}
+    for name, content in given.items():
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a plain folder name")
+        folders[name] = [
+            _file(folder / name, name, {"file": file, "device": "any"} | entry)
+            for file, entry in content["files"].items()
+        ]
+    return folders
+
+
+def check_folder(folder: Path) -> None:
+    """Checks a folder of an artifact, ``models/NAME/hf``; any other has no checksums to check.
+
+    Raises:
+        ValueError: a file in it, or the manifest, is missing or damaged.
+    """
+    folder = folder.resolve()
+    if (folder.parent / MANIFEST).is_file():
+        for file in read_manifest(folder.parent).folders.get(folder.name, []):
+            file.check()
 
 
 def _file(folder: Path, name: str, entry: dict[str, Any]) -> ArtifactFile:

@@ -79,7 +79,7 @@ def load(
     if manifest.task == "text-generation":
         from inference.generate import TextGenerator
 
-        return TextGenerator.load(folder, runtime, device=device, compile=compile)
+        return TextGenerator.load(folder, runtime, device=device, compile=compile, threads=threads)
     if manifest.task == "image-classification":
         from inference.classifier import Classifier as kind
     elif manifest.task == "tensor":

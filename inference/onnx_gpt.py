@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inference.manifest import ArtifactFile
+from inference.runtime import onnx_session
 
 
 class OnnxGPT:
@@ -37,9 +38,7 @@ class OnnxGPT:
         options = onnxruntime.SessionOptions()
         if threads:
             options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
-            file.read(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnx_session(file, options, "CPUExecutionProvider")
         self.context: int = config["context"]
         self.vocab_size: int = config["vocab_size"]
         heads = config["heads"]

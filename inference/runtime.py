@@ -41,6 +41,44 @@ class Runtime(ABC):
 _PIECE = 32
 
 
+# The key of a tensor's place in another file, as protobuf writes it.
+_EXTERNAL = b"\n\x08location"
+
+
+def onnx_session(file: ArtifactFile, options: Any, provider: str) -> Any:
+    """An ``onnxruntime.InferenceSession`` of an ONNX file that holds its own weights.
+
+    Raises:
+        ValueError: the file is damaged, not an ONNX file, or has weights in other files, which
+            onnxruntime would look for in the working folder.
+    """
+    import onnxruntime
+
+    content = file.read()
+    if _EXTERNAL in content:
+        raise ValueError(
+            f"{file.path} has weights in other files, which no checksum covers; export the model "
+            "again"
+        )
+    # Nothing lies below a file, however the key was written.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(file.path)
+    )
+    options.log_severity_level = 4  # its errors are raised as well
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=[provider])
+    except Exception as error:  # onnxruntime has a dozen kinds
+        raise ValueError(
+            f"onnxruntime {onnxruntime.__version__} cannot load {file.path}: {first_line(error)}; "
+            "export the model again"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+
+
 class OnnxRuntime(Runtime):
     """ONNX Runtime; torch is not imported.
 
@@ -73,7 +111,7 @@ class OnnxRuntime(Runtime):
         self.format = file.format
         self.device = device
         self._piece = _PIECE * (threads or os.cpu_count() or 1)
-        self._session = onnxruntime.InferenceSession(file.read(), options, providers=[provider])
+        self._session = onnx_session(file, options, provider)
         self._input = self._session.get_inputs()[0].name
         self._outputs = [self._session.get_outputs()[0].name]
         self._own = threading.local()  # a thread's own buffers for single rows

@@ -9,7 +9,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from inference.cached_gpt import CachedGPT
-from inference.manifest import ArtifactFile, read_manifest
+from inference.manifest import ArtifactFile, Manifest, read_manifest
+from inference.runtime import first_line
 from inference.tokenizer import Tokenizer
 
 # Best first: the most exact, and what a GPU can run before what only a CPU can.
@@ -31,13 +32,13 @@ class TextArtifact:
     weights: dict[str, Tensor] = field(default_factory=dict)
     template: str | None = None
 
-    def model(self) -> Any:
-        """A float32 model with one slot on the CPU."""
+    def model(self, threads: int | None = None) -> Any:
+        """A float32 model with one slot on the CPU; ``threads`` are those of an ONNX file."""
         if self.format == "onnx":
             assert self.file is not None
             from inference.onnx_gpt import OnnxGPT
 
-            return OnnxGPT(self.config, self.file)
+            return OnnxGPT(self.config, self.file, threads)
         return CachedGPT(self.config, self.weights)
 
 
@@ -62,26 +63,41 @@ def read_text_artifact(folder: Path, format: str | None = None) -> TextArtifact:
         )
     if "tokenizer" not in manifest.files:
         raise ValueError(f"{folder} has no tokenizer; export the model again")
-    tokenizer = Tokenizer(manifest.files["tokenizer"].read().decode())
+    tokenizer = Tokenizer(manifest.files["tokenizer"].read().decode(errors="replace"))
     config, file = dict(manifest.document["config"]), manifest.files[name]
     template = manifest.document.get("prompt_template")
     if template is not None and not (isinstance(template, str) and "{question}" in template):
         raise ValueError(f"the prompt_template of {folder} holds no {{question}}")
     if name == "onnx":
         return TextArtifact(name, config, tokenizer, file, template=template)
-    if name == "gguf-adapter":
+    try:
+        config, weights = _read_weights(manifest, file, config)
+    except ValueError:
+        raise
+    except Exception as error:  # a file of another kind makes the readers raise many kinds
+        raise ValueError(
+            f"{file.path} cannot be read as {name} ({type(error).__name__}: {first_line(error)}); "
+            "export the model again"
+        ) from error
+    return TextArtifact(name, config, tokenizer, file, weights, template)
+
+
+def _read_weights(
+    manifest: Manifest, file: ArtifactFile, config: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if file.format == "gguf-adapter":
         from inference.gguf_weights import read_adapted_gguf
 
         if "gguf-base" not in manifest.files:
-            raise ValueError(f"{folder} has no gguf-base for its adapters; export the model again")
-        config, weights = read_adapted_gguf(manifest.files["gguf-base"], file, config)
-    elif name.startswith("gguf"):
+            raise ValueError(
+                f"{manifest.folder} has no gguf-base for its adapters; export the model again"
+            )
+        return read_adapted_gguf(manifest.files["gguf-base"], file, config)
+    if file.format.startswith("gguf"):
         from inference.gguf_weights import read_gguf
 
-        config, weights = read_gguf(file, config)
-    else:
-        weights = _read_safetensors(file)
-    return TextArtifact(name, config, tokenizer, file, weights, template)
+        return read_gguf(file, config)
+    return config, _read_safetensors(file)
 
 
 def _read_safetensors(file: ArtifactFile) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Exported files that torch runs: TorchScript, torch.export programs, AOTInductor packages."""
 
 import io
+import logging
 import warnings
 from typing import Any
 
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from inference.compiled import compiled
 from inference.manifest import ArtifactFile
-from inference.runtime import Runtime
+from inference.program_archive import checked_program
+from inference.runtime import Runtime, first_line
 
 
 class TorchRuntime(Runtime):
@@ -47,10 +49,10 @@ class TorchRuntime(Runtime):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch.jit says on every call that it is old
                 self.module = _LOADERS[file.format](content, device)
-        except (RuntimeError, OSError) as error:
+        except Exception as error:  # a file of another kind makes the loaders raise many kinds
             raise ValueError(
                 f"torch {torch.__version__} cannot load {file.path} on {device}: "
-                f"{str(error).strip().splitlines()[0]}; export the model again here"
+                f"{first_line(error)}; export the model again here"
             ) from error
         if compile:
             self.module = compiled(self.module)
@@ -70,7 +72,12 @@ def _torchscript(content: io.BytesIO, device: str) -> Any:
 
 
 def _program(content: io.BytesIO, device: str) -> Any:
-    program = torch.export.load(content)
+    logger = logging.getLogger("torch.export")  # it logs the traceback of what it then raises
+    logger.disabled = True
+    try:
+        program = torch.export.load(checked_program(content.getvalue()))
+    finally:
+        logger.disabled = False
     if device != "cpu":
         from torch.export.passes import move_to_device_pass
 

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from inference.manifest import MANIFEST
+from inference.manifest import MANIFEST, check_folder
 from inference.tokenizer import Tokenizer
 
 # Modules of transformers' GPT-2: their names here.
@@ -44,6 +44,7 @@ def read_transformers_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Te
     Raises:
         ValueError: it is another kind of model, or a file is missing or damaged.
     """
+    check_folder(folder)
     given = _json(folder / "config.json")
     _check(folder, given)
     config = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from exporting import DEFAULT, FORMATS, export, find_checkpoint, read_source
-from exporting.export import check_name
+from exporting.commit import check_name, check_target
 from exporting.text import (
     TEXT_DEFAULT,
     TEXT_FORMATS,
@@ -39,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
     checkpoint = find_checkpoint(arguments.source)
     name = arguments.name or _experiment(checkpoint)
     check_name(name)
+    check_target(arguments.models / name)
     is_text = is_text_checkpoint(checkpoint)
     default = ",".join(TEXT_DEFAULT if is_text else DEFAULT)
     asked = default if arguments.format is None else arguments.format
@@ -100,8 +101,7 @@ def _print_text(manifest: dict[str, Any], folder: Path) -> None:
     print(f"{folder}: {manifest['parameters']:,} parameters, eager {eager:.4f} bits per character")
     print(f"{'format':<13}{'bytes':>12}{'difference':>12}{'agreement':>11}{'bits/char':>11}")
     rows = dict(manifest["files"])
-    folders = (kind for kind, made in TEXT_FORMATS.items() if not made.suffix)
-    rows |= {kind: manifest[kind] for kind in folders if kind in manifest}
+    rows |= manifest["folders"]
     for name, entry in rows.items():
         if not (checked := entry.get("checked")):
             continue

@@ -89,9 +89,15 @@ def load(artifact: Artifact, settings: Settings, feed: Feed) -> Loaded:
     if task == "text-generation":
         from inference.batching import Batcher
         from inference.generate import TextGenerator
+        from inference.text_artifact import BEST
 
+        # onnx is the last that is taken, and runs one sequence at a time.
+        only_onnx = not any(name in artifact.manifest.files for name in BEST if name != "onnx")
         generator = TextGenerator.load(
-            folder, slots=settings.slots, device=settings.device, compile=settings.compile
+            folder,
+            slots=1 if only_onnx else settings.slots,
+            device=settings.device,
+            compile=settings.compile,
         )
         batcher = Batcher(generator, settings.max_queue, feed.wake)
         return Loaded(artifact, batcher, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,6 @@ DEFAULTS: dict[str, tuple[str, Any]] = {
 }
 # What Ollama's runner takes and no text depends on.
 IGNORED = {"num_batch", "num_gpu", "main_gpu", "num_thread", "use_mmap"}
-_NAME = re.compile(r"[a-z][a-z_]{0,31}")
 MOST_STOPS, LONGEST_STOP = 64, 1024
 
 
@@ -46,14 +44,14 @@ def read_options(asked: Mapping[str, Any] | None) -> dict[str, Any]:
         ApiError: 400 for a value of the wrong type.
     """
     options = {name: default for name, (_, default) in DEFAULTS.items()}
+    unknown = 0
     for name, value in (asked or {}).items():
         if name not in DEFAULTS:
-            if name not in IGNORED:
-                # A name from outside is shown only where it looks like one.
-                shown = name if _NAME.fullmatch(name) else "one with an odd name"
-                _log.warning("an option is not known: %s", shown)
+            unknown += name not in IGNORED
         elif value is not None:
             options[name] = _typed(name, value)
+    if unknown:  # one line a request, without its words
+        _log.warning("%d options of a request are not known", unknown)
     return options
 
 

@@ -118,10 +118,13 @@ class Registry:
         return {one.name.casefold(): one for one in folders if self._holds_model(one)}
 
     def _holds_model(self, folder: Path) -> bool:
-        # A link may lead elsewhere; what it leads to is then not in the models folder.
-        if folder.is_symlink() and folder.resolve().parent != self.settings.models.resolve():
+        try:
+            # A link may lead elsewhere; what it leads to is then not in the models folder.
+            if folder.is_symlink() and folder.resolve().parent != self.settings.models.resolve():
+                return False
+            return (folder / MANIFEST).is_file()
+        except (OSError, RuntimeError):  # a link that leads to itself, or a folder of others
             return False
-        return (folder / MANIFEST).is_file()
 
     def _artifact(self, folder: Path) -> Artifact | str:
         """The model of a folder, or what is wrong with it."""

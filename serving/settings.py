@@ -86,7 +86,8 @@ def read_keys(path: Path) -> tuple[str, ...]:
         raise ValueError(f"the key file {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"the key file {path} is not UTF-8 (byte {error.start})") from error
-    keys = tuple(line.strip() for line in lines if line.strip() and line[0] != "#")
+    stripped = (line.strip() for line in lines)
+    keys = tuple(line for line in stripped if line and not line.startswith("#"))
     if not keys:
         raise ValueError(f"{path} holds no key; write one a line, 16 characters or more")
     if any(len(key) < 16 or not key.isascii() or not key.isprintable() for key in keys):

@@ -2,9 +2,6 @@
 
 import hashlib
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -18,13 +15,8 @@ from torch import Tensor
 
 from datamodules.hub import pretrained_folder
 from datamodules.windows import IGNORED
-from exporting.commit import (
-    clear_leftovers,
-    name_by_content,
-    put_in_place,
-    write_manifest,
-)
-from exporting.export import check_name, git_revision, versions
+from exporting.commit import building, name_by_content, put_in_place, write_manifest
+from exporting.export import git_revision, versions
 from exporting.prober import Prober
 from exporting.text.gguf_file import modelfile, write_gguf, write_gguf_adapter
 from exporting.text.hf_folder import write_hf
@@ -32,6 +24,7 @@ from exporting.text.onnx_step import write_onnx
 from exporting.text.peft_folder import write_peft
 from exporting.text.source import TextSource
 from exporting.text.weights import write_bfloat16, write_float32, write_int8
+from inference.manifest import SCHEMA
 from lightning_modules import GPT2LoRA
 
 
@@ -94,20 +87,12 @@ def export_text(source: TextSource, folder: Path, formats: Sequence[str]) -> dic
             net does; names both.
     """
     check_text_formats(formats)
-    check_name(folder.name)
     for kind in formats:
         if TEXT_FORMATS[kind].adapters and source.lora is None:
             raise ValueError(f"{kind} is a format of adapters, and this model has none")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    clear_leftovers(folder)
-    # The whole path, for the process that reads it back has a working folder of its own.
-    build = Path(tempfile.mkdtemp(prefix=f".{folder.name}.build-", dir=folder.parent)).resolve()
-    try:
+    with building(folder) as build:
         document = _build(source, build, folder.name, list(formats))
-        put_in_place(build, folder, [entry["file"] for entry in document["files"].values()])
-        _put_named(build, folder, document)
-    finally:
-        shutil.rmtree(build, ignore_errors=True)
+        put_in_place(build, folder)
     return document
 
 
@@ -115,15 +100,24 @@ def _build(source: TextSource, build: Path, name: str, formats: list[str]) -> di
     tokenizer = build / "tokenizer.json"
     tokenizer.write_text(source.tokenizer, encoding="utf-8")
     files = {"tokenizer": _entry(tokenizer)}
+    folders = {}
     for kind in formats:
         path = build / f"{kind}{TEXT_FORMATS[kind].suffix}"
         TEXT_FORMATS[kind].write(source, path, name)
         if TEXT_FORMATS[kind].suffix:
             files[kind] = _entry(path)
+        else:
+            inside = sorted(file for file in path.rglob("*") if file.is_file())
+            entries = {str(file.relative_to(path).as_posix()): _describe(file) for file in inside}
+            folders[kind] = {"files": entries}
     if "gguf-adapter" in formats:
         path = build / f"{_GGUF_BASE}.gguf"
         write_gguf(_lora(source).unadapted(), source.tokenizer, path, f"{name} base")
         files[_GGUF_BASE] = _entry(path)
+    context, template = source.net.config.context, source.description.get("prompt_template")
+    for file, text in _modelfiles(files, context, template).items():
+        (build / file).write_text(text)
+        files[file] = {"file": file, **_describe(build / file), "device": "any"}
     expected = source.log_probabilities()
     if not torch.isfinite(expected).all():
         raise ValueError(
@@ -132,23 +126,21 @@ def _build(source: TextSource, build: Path, name: str, formats: list[str]) -> di
             "checkpoint"
         )
     document = {
-        "schema": 1,
+        "schema": SCHEMA,
         "name": name,
         **source.description,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "git": git_revision(),
         "versions": versions(),
         "files": files,
+        "folders": folders,
         "eager": {"bits_per_char": _bits(source, expected)},
     }
     write_manifest(build, document)
     with Prober() as prober:
         for kind in formats:
             checked = _check(prober, source, build, kind, expected)
-            if TEXT_FORMATS[kind].suffix:
-                files[kind]["checked"] = checked
-            else:
-                document[kind] = {"folder": kind, "checked": checked}
+            (files if TEXT_FORMATS[kind].suffix else folders)[kind]["checked"] = checked
     write_manifest(build, document)
     return document
 
@@ -160,18 +152,18 @@ def _lora(source: TextSource) -> GPT2LoRA:
 
 def _entry(path: Path) -> dict[str, Any]:
     path = name_by_content(path)
-    return {
-        "file": path.name,
-        "bytes": path.stat().st_size,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "device": "any",
-    }
+    return {"file": path.name, **_describe(path), "device": "any"}
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _check(
     prober: Prober, source: TextSource, build: Path, kind: str, expected: Tensor
 ) -> dict[str, Any]:
-    inputs, outputs = build / "inputs.npy", build / "outputs.npy"
+    inputs, outputs = build.parent / "inputs.npy", build.parent / "outputs.npy"
     np.save(inputs, source.inputs.numpy())
     files = {"inputs": str(inputs), "outputs": str(outputs)}
     if kind == "peft":
@@ -185,8 +177,6 @@ def _check(
     wanted = source.targets.masked_fill(~counted, 0)[..., None]
     difference = found.gather(-1, wanted) - expected.gather(-1, wanted)
     drift = float(difference[..., 0][counted].abs().mean())
-    outputs.unlink()
-    inputs.unlink()
     # Written so that a NaN fails.
     if not drift <= TEXT_FORMATS[kind].drift:
         raise ValueError(
@@ -207,24 +197,12 @@ def _bits(source: TextSource, log_probabilities: Tensor) -> float:
     return float(loss) / (math.log(2) * source.chars_per_token)
 
 
-def _put_named(build: Path, folder: Path, document: dict[str, Any]) -> None:
-    """What other programs look for under a fixed name: Ollama's Modelfiles, folders of formats."""
-    files, template = document["files"], document.get("prompt_template")
-    context = document["config"]["context"]
-    texts = {"Modelfile": "", "Modelfile.adapter": ""}
+def _modelfiles(files: dict[str, Any], context: int, template: str | None) -> dict[str, str]:
+    """What Ollama looks for under a fixed name, of the GGUF files that there are."""
+    texts = {}
     if kind := next((kind for kind in ("gguf", "gguf-q8") if kind in files), None):
         texts["Modelfile"] = modelfile(files[kind]["file"], context, template)
     if "gguf-adapter" in files:
         base, adapter = (files[kind]["file"] for kind in (_GGUF_BASE, "gguf-adapter"))
         texts["Modelfile.adapter"] = modelfile(base, context, template, adapter)
-    for name, text in texts.items():
-        if text:
-            (build / name).write_text(text)
-            os.replace(build / name, folder / name)
-        else:
-            (folder / name).unlink(missing_ok=True)
-    for kind in (name for name, made in TEXT_FORMATS.items() if not made.suffix):
-        if (folder / kind).exists():
-            os.replace(folder / kind, build / f"{kind}-before")
-        if (build / kind).exists():
-            os.replace(build / kind, folder / kind)
+    return texts

@@ -104,19 +104,20 @@ def _offline(run: Run) -> dict[str, Any]:
     cli = run.fit(
         "gpt2_lora_offline",
         *(short["gpt2_lora_offline"] if run.reduced else ()),
+        f"--model.init_args.pretrained={run.models / 'gpt2_small' / 'hf'}",
         tag="adapters",
     )
     before, after = _losses(cli)
     assert cli.trainer.checkpoint_callback is not None
     best = Path(cli.trainer.checkpoint_callback.best_model_path)
-    folder = run.folder / "models" / "gpt2_qa"
+    folder = run.models / "gpt2_qa"
     manifest = export_text(read_text_source(best), folder, FORMATS)
     generator = TextGenerator.load(folder, device="cpu")
     (answer,) = generator.generate([QUESTION], SamplingOptions(40, temperature=0))
     print(f"{QUESTION}{answer.text}")
     return {
         "offline: held-out loss, after / before": after / before,
-        "offline: merged, difference": manifest["merged"]["checked"]["mean_difference"],
+        "offline: merged, difference": manifest["folders"]["merged"]["checked"]["mean_difference"],
         "offline: checkpoint, MB": best.stat().st_size / 1e6,
     }
 

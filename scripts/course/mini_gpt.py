@@ -14,7 +14,7 @@ def mini_gpt(run: Run) -> dict[str, Any]:
     cli = run.fit("mini_gpt")
     shutil.copy(run.folder / "run" / "attention.png", run.folder / "attention.png")
     # The files, as anyone would use them; no training code is behind this.
-    generator = TextGenerator.load("models/mini_gpt", device="cpu")
+    generator = TextGenerator.load(run.models / "mini_gpt", device="cpu")
     known = {word for sentence in SENTENCES for word in sentence.rstrip(".").split()}
     foreign = 0
     for prompt in ("the cat", "the dog"):

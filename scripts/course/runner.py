@@ -7,7 +7,7 @@ import shutil
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,25 @@ class Skipped(Exception):
     """What a lesson, or one of its figures, needs is not on this machine; says what."""
 
 
+class LessonCLI(TrainCLI):
+    """``gpu-learning fit`` whose export callbacks write to the lessons' own models.
+
+    Args:
+        args: subcommand and options, as they would be typed.
+        models: folder that takes the place of ``models/``, which is the user's.
+    """
+
+    def __init__(self, args: Sequence[str], models: Path) -> None:
+        self._models = models
+        super().__init__(args)
+
+    def before_instantiate_classes(self) -> None:
+        super().before_instantiate_classes()
+        for callback in self.config[self._name].trainer.callbacks or []:
+            if "models" in (callback.get("init_args") or {}):
+                callback.init_args["models"] = str(self._models)
+
+
 @dataclass
 class Run:
     """What a lesson's check works with.
@@ -38,6 +57,11 @@ class Run:
     reduced: bool = False
     skipped: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def models(self) -> Path:
+        """Where lessons leave artifacts: ``logs/lessons/models``."""
+        return self.folder.parent / "models"
+
     def fit(self, config: str, *options: str, tag: str = "run") -> TrainCLI:
         """``gpu-learning fit -c configs/<config>.yaml <options>``, logging to ``folder/tag``."""
         shown = ("gpu-learning fit -c", f"configs/{config}.yaml", *options)
@@ -45,7 +69,7 @@ class Run:
         log = {"save_dir": self.folder.parent, "name": self.folder.name, "version": tag}
         if not any(option.startswith("--trainer.logger") for option in options):
             options += tuple(f"--trainer.logger.init_args.{key}={log[key]}" for key in log)
-        return TrainCLI(["fit", "-c", str(CONFIGS / f"{config}.yaml"), *options])
+        return LessonCLI(["fit", "-c", str(CONFIGS / f"{config}.yaml"), *options], self.models)
 
     def keep(self, picture: Picture, name: str) -> None:
         """Writes ``name.png`` into the lesson's folder."""

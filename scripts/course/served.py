@@ -22,12 +22,14 @@ def talk(run: Run) -> dict[str, Any]:
             raise Skipped(f"{package} is not installed: make setup EXTRAS=dev,llm,serve")
     from serving.client import Client
 
-    if not MODEL.is_dir():
+    # A MiniGPT of the user's own is the one to talk to; serving it changes nothing in it.
+    model = MODEL if MODEL.is_dir() else run.models / MODEL.name
+    if not model.is_dir():
         run.fit("mini_gpt")
     options = {"temperature": 0, "num_predict": 8}
     # Under load the server joins pieces; a text this long never comes as one.
     long = {"temperature": 0, "num_predict": 100}
-    with _served(MODEL.parent) as url, Client(url) as client:
+    with _served(model.parent) as url, Client(url) as client:
         names = [entry.name for entry in client.models()]
         print("gpu-learning chat --list:", *names)
         pieces = [piece.response or "" for piece in client.generate("mini_gpt", "the", long)]
@@ -40,7 +42,7 @@ def talk(run: Run) -> dict[str, Any]:
             messages.append({"role": "assistant", "content": answer})
             prompts.append(parts[-1].prompt_eval_count or 0)
             print(f"{question} ->{answer}")
-    generator = TextGenerator.load(MODEL, device="cpu")
+    generator = TextGenerator.load(model, device="cpu")
     # Until the context of 32 is full; from there on Ollama's num_keep holds the first tokens.
     alone = generator.generate(["the"], SamplingOptions(28, temperature=0))[0].text
     return {

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -67,7 +68,7 @@ def test_every_format_is_proved_against_the_adapters_before_they_are_merged(
 ) -> None:
     manifest = json.loads((artifact / "manifest.json").read_text())
     for kind in ("safetensors", "merged", "peft"):
-        entry = manifest["files"].get(kind) or manifest[kind]
+        entry = (manifest["files"] | manifest["folders"])[kind]
         assert entry["checked"]["mean_difference"] < 1e-4, kind
         assert entry["checked"]["agreement"] == 1, kind
     assert manifest["prompt_template"] == "Question: {question}\nAnswer:"
@@ -143,6 +144,33 @@ def test_ollama_is_told_the_template_and_the_adapters(artifact: Path) -> None:
     assert (artifact / base).is_file()
     assert (artifact / adapter).is_file()
     assert (artifact / adapter).stat().st_size < (artifact / base).stat().st_size
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "merged/model.safetensors",
+        "merged/tokenizer.json",
+        "peft/adapter_model.safetensors",
+        "Modelfile.adapter",
+    ],
+)
+def test_a_flipped_byte_is_refused(
+    artifact: Path, tmp_path: Path, name: str, gpu_learning: Callable[..., tuple[int, str, str]]
+) -> None:
+    folder = shutil.copytree(artifact, tmp_path / "models" / "adapted")
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    for model in (folder, folder / "merged"):
+        if model == folder or name.startswith("merged"):
+            code, out, err = gpu_learning("generate", model, QUESTION, "--device=cpu")
+            assert (code, out) == (1, ""), model
+            assert f"{name} does not have the checksum" in err
+            assert err.count("\n") == 1
+    if name.startswith("merged"):
+        with pytest.raises(ValueError, match=f"{name} does not have the checksum"):
+            GPT2LoRA(str(folder / "merged")).configure_model()
 
 
 def test_a_template_with_what_modelfiles_mean_otherwise() -> None:

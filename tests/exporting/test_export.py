@@ -1,9 +1,5 @@
 """Exports: what is proved, what is refused, and what a kill leaves behind."""
 
-import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -12,15 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from callbacks import Export
+from callbacks import Export, ExportText
 from exporting import Source, export
 from exporting.gate import answers_of
 from exporting.prober import Prober
 from inference import load
 from inference.manifest import read_manifest
-from tests.conftest import ROOT, quiet_trainer
-
-COMMIT = ROOT / "exporting" / "commit.py"
+from tests.conftest import quiet_trainer
 
 
 def source(net: nn.Module, values: np.ndarray | None = None) -> Source:
@@ -180,68 +174,14 @@ def test_the_callback_refuses_before_the_training() -> None:
             callback.on_fit_start(trainer, pl.LightningModule())
     with pytest.raises(ValueError, match="device"):
         Export("net", device="tpu")
-
-
-KILLED = """
-import os, runpy, sys
-from pathlib import Path
-commit = runpy.run_path(sys.argv[1])
-build, folder, stop = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
-files = [path.name for path in build.iterdir() if path.name != "manifest.json"]
-events = 0
-def hook(event, arguments):
-    global events
-    if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.listdir", "os.scandir"):
-        events += 1
-        if events == stop:
-            os._exit(9)
-sys.addaudithook(hook)
-commit["put_in_place"](build, folder, files)
-"""
-
-
-def test_a_kill_at_any_moment_leaves_the_old_or_the_new(artifact: Path, tmp_path: Path) -> None:
-    """Kills the move at every one of its file-system calls, in turn."""
-    old = read_manifest(artifact).document["checksum"]
-    seen = []
-    for stop in range(1, 100):
-        folder, build = tmp_path / f"kept{stop}", tmp_path / f"build{stop}"
-        shutil.copytree(artifact, folder)
-        new = another_version(artifact, build)
-        done = subprocess.run([sys.executable, "-c", KILLED, COMMIT, build, folder, str(stop)])
-        manifest = read_manifest(folder)
-        for file in manifest.files.values():
-            file.read()
-        seen.append(manifest.document["checksum"])
-        assert seen[-1] in (old, new)
-        shutil.rmtree(build)
-        if done.returncode == 0:
-            break
-        assert done.returncode == 9
-    assert seen[0] == old
-    assert seen[-1] == new
-    assert len(seen) > 10
-    names = {path.name for path in folder.iterdir()}
-    assert names == {file.path.name for file in manifest.files.values()} | {"manifest.json"}
-
-
-def another_version(artifact: Path, build: Path) -> str:
-    """A build of the same files under other contents; gives its checksum."""
-    import hashlib
-
-    from exporting.commit import name_by_content, write_manifest
-
-    build.mkdir()
-    document = json.loads((artifact / "manifest.json").read_text())
-    document.pop("checksum")
-    for kind, entry in document["files"].items():
-        path = build / f"{kind}{Path(entry['file']).suffix}"
-        path.write_bytes((artifact / entry["file"]).read_bytes() + b"new")
-        path = name_by_content(path)
-        content = path.read_bytes()
-        entry.update(file=path.name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-    write_manifest(build, document)
-    return json.loads((build / "manifest.json").read_text())["checksum"]
+    for callback in (Export, ExportText):
+        for name in ("../../evil_out", "", ".hidden", "a/b"):
+            with pytest.raises(ValueError, match="cannot name a model"):
+                callback(name)
+    Path("models/gpt2").mkdir(parents=True)
+    Path("models/gpt2/config.json").touch()
+    with pytest.raises(ValueError, match="gpt2 was not made by gpu-learning export"):
+        ExportText("gpt2").on_fit_start(trainer, pl.LightningModule())
 
 
 def test_a_file_that_kills_its_reader_is_told_by_its_signal() -> None:

@@ -54,7 +54,9 @@ BARE = GPTConfig(width=64, heads=2, context=80, **(GPT2_SWITCHES | {"qkv_bias": 
 
 
 @pytest.mark.slow
-def test_every_file_of_an_artifact_gives_the_nets_text(tmp_path: Path) -> None:
+def test_every_file_of_an_artifact_gives_the_nets_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for package in ("gguf", "onnxruntime", "onnxscript", "transformers"):
         pytest.importorskip(package)
     net = _net(SMALL)
@@ -67,9 +69,18 @@ def test_every_file_of_an_artifact_gives_the_nets_text(tmp_path: Path) -> None:
     for kind in ("safetensors", "onnx", "gguf"):
         generator = TextGenerator.load(tmp_path / "small", kind, device="cpu")
         assert "".join(generator.stream(PROMPT, GREEDY)) == expected, kind
-    for wish in ({"device": "cuda"}, {"compile": True}):
-        with pytest.raises(ValueError, match="runs on the CPU as it is; take another format"):
+    for wish in ({"device": "cuda"}, {"compile": True}, {"slots": 2}, {"dtype": torch.bfloat16}):
+        with pytest.raises(ValueError, match="with one slot; take another format for a GPU"):
             TextGenerator.load(tmp_path / "small", "onnx", **wish)
+    asked = []
+    monkeypatch.setattr(
+        "inference.onnx_gpt.onnx_session",
+        lambda file, options, provider: asked.append(options.intra_op_num_threads),
+    )
+    load(tmp_path / "small", "onnx", threads=3)
+    assert asked == [3]
+    load(tmp_path / "small", "safetensors", threads=3)
+    assert torch.get_num_threads() == 3
     files = manifest["files"]
     assert files["gguf"]["bytes"] >= 1.3 * files["gguf-q8"]["bytes"]
     assert files["safetensors"]["bytes"] >= 3 * files["int8"]["bytes"]
@@ -85,7 +96,7 @@ def test_the_courses_net_is_rewritten_for_other_programs(tmp_path: Path) -> None
     for package in ("gguf", "transformers"):
         pytest.importorskip(package)
     manifest = export_text(text_source(_trained(COURSE)), tmp_path / "course", ["gguf", "hf"])
-    for checked in (manifest["files"]["gguf"]["checked"], manifest["hf"]["checked"]):
+    for checked in (manifest["files"]["gguf"]["checked"], manifest["folders"]["hf"]["checked"]):
         assert checked["agreement"] > 0.99
         assert checked["bits_per_char"] == pytest.approx(
             manifest["eager"]["bits_per_char"], rel=0.01

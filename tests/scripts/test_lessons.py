@@ -1,6 +1,7 @@
 """``gpu-learning lessons``: what it lists, runs and verifies, and how it fails."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from scripts.course import catalogue, dropout
 from scripts.course.catalogue import Figure, Lesson, Rule, find, read
 from scripts.course.runner import Run, Skipped, run_lesson
+from tests.conftest import ROOT
 
 
 def test_every_step_is_listed(gpu_learning) -> None:
@@ -122,6 +124,14 @@ def partly(run: Run) -> dict[str, float]:
     return {}
 
 
+def exports(run: Run) -> dict[str, float]:
+    """As steps 22 and 24 do: a fit whose config exports at its end."""
+    short = ("--trainer.max_epochs=1", "--data.init_args.batches=60")
+    run.fit("mini_gpt", *short)
+    assert (run.models / "mini_gpt" / "manifest.json").is_file()
+    return VALUE
+
+
 def lesson(check: str, rule: Rule | None = None) -> Lesson:
     figures = (Figure("value", "1", rule or Rule(equal=1), Rule(at_least=0.5)),)
     return Lesson(99, "test", "Test", "Nothing", f"{__name__}:{check}", figures=figures)
@@ -142,6 +152,28 @@ def test_a_lesson_passes_only_when_it_ran(tmp_path: Path, check: str, status: st
     result = run_lesson(lesson(check), tmp_path, reduced=False, silent=True)
     assert result.status == status
     assert (tmp_path / "99-test" / "seen").exists() == (check == "one")
+
+
+def test_a_lesson_leaves_the_users_models_alone(workplace: Path) -> None:
+    mine = workplace / "models" / "mini_gpt"
+    mine.mkdir(parents=True)
+    (mine / "manifest.json").write_text("mine")
+    (mine / "model.gguf").write_bytes(b"my weights")
+    root = workplace / "logs" / "lessons"
+    result = run_lesson(lesson("exports"), root, reduced=False, silent=True)
+    assert result.status == "pass", result.reason
+    assert (mine / "manifest.json").read_text() == "mine"
+    assert (mine / "model.gguf").read_bytes() == b"my weights"
+    assert len(list((workplace / "models").rglob("*"))) == 3
+    assert (root / "models" / "mini_gpt" / "manifest.json").is_file()
+
+
+def test_no_lesson_names_the_users_models() -> None:
+    """What a lesson writes goes through ``Run``; two read models that the user may have."""
+    reading = {"gpt2.py": 'Path("models/gpt2")', "served.py": 'Path("models/mini_gpt")'}
+    for path in (ROOT / "scripts" / "course").glob("*.py"):
+        text = path.read_text().replace(reading.get(path.name, ""), "")
+        assert not re.search(r"""["']models/""", text), path
 
 
 def test_a_value_off_the_rule_fails(tmp_path: Path) -> None:

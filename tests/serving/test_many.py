@@ -147,6 +147,8 @@ def test_models_that_change_on_the_disk(models: Path, tmp_path: Path) -> None:
     shutil.copytree(models / "tiny", root / "tiny")
     shutil.copytree(models / "tiny", root / "other")
     (root / "linked").symlink_to(models / "tiny")
+    for name, target in (("loop", "loop"), ("ping", "pong"), ("pong", "ping")):
+        (root / name).symlink_to(target)
     with serving(root) as server, httpx.Client(base_url=server.url) as client:
         text = _text(client.post("/api/generate", json=_asked(3)))
         running = _open(server, ENDLESS)
@@ -162,7 +164,9 @@ def test_models_that_change_on_the_disk(models: Path, tmp_path: Path) -> None:
         (root / "other" / "manifest.json").write_text("damaged")
         answer = client.post("/api/generate", json=_asked(3) | {"model": "other"})
         assert (answer.status_code, "export the model again" in answer.text) == (500, True)
-        assert client.post("/api/show", json={"model": "linked"}).status_code == 404
+        for link in ("linked", "loop", "ping"):
+            assert client.post("/api/show", json={"model": link}).status_code == 404
+        assert client.get("/v1/models").status_code == 200
         shutil.copytree(models / "tiny", root / "tiny")
         assert _text(client.post("/api/generate", json=_asked(3))) == text
         assert [model["name"] for model in client.get("/api/tags").json()["models"]] == [

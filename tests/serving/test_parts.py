@@ -84,6 +84,11 @@ def test_options_are_read_by_is_none() -> None:
     assert (fill.max_new_tokens, fill.window) == (64, 64)
 
 
+def test_unknown_options_are_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    read_options({f"secret {number}": 1 for number in range(100_000)} | {"num_gpu": 1})
+    assert caplog.messages == ["100000 options of a request are not known"]
+
+
 def test_small_things() -> None:
     assert timestamp(1_700_000_000_000_000_001) == "2023-11-14T22:13:20.000000001Z"
     sizes = {_human(n) for n in (7, 25_103, 124_439_808, 2_000_000, 7_000_000_000, 1_540_000_000)}

@@ -133,7 +133,7 @@ def test_the_log_has_no_text_of_requests(server: Running, caplog: pytest.LogCapt
 
 def test_key_files(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    path.write_text(f"# of the door\n{KEY}\n\n")
+    path.write_text(f"# of the door\n  # a comment of sixteen characters\n\t{KEY} \n\n")
     with pytest.raises(ValueError, match="chmod 600"):
         read_keys(path)
     path.chmod(0o600)
