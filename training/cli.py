@@ -8,16 +8,26 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 import strategies  # noqa: F401  registers cuda_graph
-from callbacks import PlainProgress
+from callbacks import FiniteLoss, HParams, LearningRateLog, PlainProgress, RNGState, Throughput
 from training.checkpoints import check_checkpoint, experiment_folder, newest_checkpoint
 from training.checks import check_parts
 from training.parser import OneSentenceParser, explain
 
 BASE_CONFIG = Path(__file__).parents[1] / "configs" / "trainer.yaml"
+# Callbacks of every run, each under a key of its own, so that an experiment or the command line
+# changes one argument of one of them: --checkpoint.monitor val/loss, --throughput null.
+KEYED_CALLBACKS: dict[str, type[pl.Callback]] = {
+    "checkpoint": Checkpoint,
+    "finite_loss": FiniteLoss,
+    "hparams": HParams,
+    "lr_log": LearningRateLog,
+    "rng_state": RNGState,
+    "throughput": Throughput,
+}
 
 
 class SaveFitConfig(SaveConfigCallback):
@@ -73,6 +83,12 @@ class TrainCLI(LightningCLI):
         """Only the one asked for: building a parser takes a second."""
         return {self._name: LightningCLI.subcommands()[self._name]}
 
+    def add_arguments_to_parser(self, parser: OneSentenceParser) -> None:  # type: ignore[override]
+        for key, kind in KEYED_CALLBACKS.items():
+            parser.add_argument(
+                f"--{key}", type=kind | None, help=f"a {kind.__name__} callback; null for none"
+            )
+
     def parse_arguments(self, parser: OneSentenceParser, args: list[str]) -> None:  # type: ignore[override]
         self.config = parser.parse_args(args)
 
@@ -122,10 +138,15 @@ class TrainCLI(LightningCLI):
             lr = ((part or {}).get("init_args") or {}).get("lr")
             if lr is not None and not 0 < float(lr) < float("inf"):
                 raise ValueError(f"the learning rate must be a number above 0, got lr {lr}")
-        callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else []
-        paths = [callback.get("class_path") for callback in callbacks]
-        if twice := {path for path in paths if path and paths.count(path) > 1}:
-            raise ValueError(f"{', '.join(sorted(twice))} is in the callbacks twice; take one out")
+        listed = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
+        paths = {callback.get("class_path") for callback in listed if callback}
+        for key in KEYED_CALLBACKS:
+            if config[key] and config[key].class_path in paths:
+                raise ValueError(
+                    f"{config[key].class_path} is in trainer.callbacks and under the key {key}; "
+                    f"change the one that every run has with --{key}.<argument>, or take it out "
+                    f"with --{key} null"
+                )
         if trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
             raise ValueError(
                 f"accelerator={trainer.accelerator} needs a CUDA GPU and torch sees none; "
@@ -144,12 +165,20 @@ class TrainCLI(LightningCLI):
             self.model.example_input_array = self.trainer.precision_plugin.convert_input(example)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        trainer = self.config_init[self._name].trainer
-        callbacks = trainer.callbacks or []
-        has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-        if trainer.enable_progress_bar is not False and not has_bar:
+        config = self.config_init[self._name]
+        trainer = config.trainer
+        keyed = [config[key] for key in KEYED_CALLBACKS if config[key] is not None]
+        listed = trainer.callbacks or []
+        callbacks = [*keyed, *(listed if isinstance(listed, list) else [listed])]
+        # What every run has and what an experiment names gives way to the Trainer's own switches.
+        if trainer.enable_checkpointing is False:
+            callbacks = [callback for callback in callbacks if callback is not config.checkpoint]
+        if trainer.enable_progress_bar is False:
+            callbacks = [c for c in callbacks if not isinstance(c, PlainProgress)]
+        elif not any(isinstance(callback, ProgressBar) for callback in callbacks):
             bar = RichProgressBar(refresh_rate=10) if sys.stdout.isatty() else PlainProgress()
-            trainer.callbacks = [*callbacks, bar]
+            callbacks.append(bar)
+        trainer.callbacks = callbacks
         try:
             return super().instantiate_trainer(**kwargs)
         except (TypeError, ModuleNotFoundError) as error:
