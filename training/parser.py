@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import ismodule
@@ -81,6 +81,38 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     reason = "; ".join(dict.fromkeys(telling or lines))
     reason = re.sub(r"Expected a <class '(\w+)'>", r"expected \1", reason)
     return where + reason.replace(". Got value: ", ", got ")
+
+
+def overridden(arguments: Sequence[str]) -> str:
+    """A sentence where a file that comes after an option sets it again, or nothing.
+
+    jsonargparse lets the later one win, which nobody expects of a file.
+    """
+    options: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, value = argument.partition("=")
+        if name not in ("-c", "--config"):
+            options += [name[2:]] if name.startswith("--") else []
+            continue
+        file = Path(value or following)
+        text = file.read_text() if file.is_file() else ""
+        keys = _keys(_load_bounded(text) if text else {})
+        for option in options:
+            plain = option.replace(".init_args", "")
+            if any(key == plain or key.startswith(f"{plain}.") for key in keys):
+                return f"{file} comes after --{option} and sets it, too; write -c {file} first"
+    return ""
+
+
+def _keys(tree: Any, above: str = "") -> list[str]:
+    """Dotted names in a configuration, without ``init_args``, which the command line leaves out."""
+    if not isinstance(tree, dict):
+        return [above]
+    return [
+        name
+        for key, value in tree.items()
+        for name in _keys(value, above if key == "init_args" else f"{above}.{key}".strip("."))
+    ]
 
 
 def _class_names(path: str) -> list[str]:
