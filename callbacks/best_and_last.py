@@ -54,6 +54,10 @@ class BestAndLast(ModelCheckpoint):
         # Without the monitor, which on_train_start may drop, so that a resumed run finds its state.
         return "BestAndLast"
 
+    def state_dict(self) -> dict[str, Any]:
+        # With the mode, so that the scores of several runs can be compared.
+        return {**super().state_dict(), "mode": self.mode}
+
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         # Of equals the latest: on a small validation set many epochs tie, and the learning rate
         # of a late one has come to rest.

@@ -4,7 +4,6 @@ from exporting.export import export
 from exporting.formats import DEFAULT, FORMATS, check_formats
 from exporting.source import (
     Source,
-    find_checkpoint,
     fresh_copy,
     make_source,
     read_source,
@@ -16,7 +15,6 @@ __all__ = [
     "Source",
     "check_formats",
     "export",
-    "find_checkpoint",
     "fresh_copy",
     "make_source",
     "read_source",

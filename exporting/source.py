@@ -34,27 +34,6 @@ class Source:
     calibration: Callable[[], np.ndarray] | None = None
 
 
-def find_checkpoint(path: Path) -> Path:
-    """A checkpoint from its path, or the ``best.ckpt`` of a run or of the newest run of a folder.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if path.is_file():
-        return path
-    found = [
-        *path.glob("best.ckpt"),
-        *path.glob("checkpoints/best.ckpt"),
-        *path.glob("*/checkpoints/best.ckpt"),
-    ]
-    if not found:
-        raise ValueError(
-            f"{path} is no checkpoint and has no best.ckpt under it; name a file or a run, such "
-            "as logs/mnist_cnn/version_0"
-        )
-    return max(found, key=lambda checkpoint: checkpoint.stat().st_mtime)
-
-
 def read_source(checkpoint: Path, root: str | None = None) -> Source:
     """What a checkpoint of ``gpu-learning fit`` holds.
 

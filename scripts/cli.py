@@ -6,6 +6,7 @@ Nothing heavy is imported before the subcommand is known.
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -95,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get(DEBUG) or not isinstance(error, _expected_errors()):
             raise
-        print(f"gpu-learning: error: {error}", file=sys.stderr)
+        # Lightning names some objects by their address.
+        said = re.sub(r"<([\w.]+) object at 0x[0-9a-f]+>", r"\1", str(error))
+        print(f"gpu-learning: error: {said}", file=sys.stderr)
         return 1
 
 

@@ -2,11 +2,12 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from exporting import DEFAULT, FORMATS, export, find_checkpoint, read_source
+from exporting import DEFAULT, FORMATS, export, read_source
 from exporting.commit import check_name, check_target
 from exporting.text import (
     TEXT_DEFAULT,
@@ -15,14 +16,16 @@ from exporting.text import (
     is_text_checkpoint,
     read_text_source,
 )
+from training.runs import find_checkpoint
 
 
 def main(argv: Sequence[str]) -> int:
     """Exports and prints what was proved."""
     parser = argparse.ArgumentParser(
         "gpu-learning export",
-        description="Writes the best weights of a run to models/NAME. Every file is read back by "
-        "a fresh process and compared with eager on the test split; all pass, or nothing changes.",
+        description="Writes the best weights of a run, or of an experiment's best run, to "
+        "models/NAME. Every file is read back by a fresh process and compared with eager on the "
+        "test split; all pass, or nothing changes.",
         epilog=f"formats: {', '.join(FORMATS)}. torchscript and int8 use interfaces that torch has "
         "deprecated; onnx, onnx-int8 and pt2 succeed them. aoti files hold native code for the "
         "processor at hand. Language models have other formats: "
@@ -36,7 +39,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--root", help="folder of the test data, if not that of the training")
     parser.add_argument("--json", action="store_true", help="the manifest as one JSON document")
     arguments = parser.parse_args(argv[1:])
-    checkpoint = find_checkpoint(arguments.source)
+    checkpoint, said = find_checkpoint(arguments.source)
+    print(f"gpu-learning: takes {said}", file=sys.stderr)
     name = arguments.name or _experiment(checkpoint)
     check_name(name)
     check_target(arguments.models / name)

@@ -1,41 +1,71 @@
-"""Checkpoints of an experiment: where they are, and whether one can be used."""
+"""Whether a checkpoint can be used by a run."""
 
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+
+# What a resumed run must have in common with the run that it continues.
+_SAME = ("data", "optimizer", "lr_scheduler")
+# What says where a run lies rather than how it is trained.
+_APART = ("config", "ckpt_path", "model", "trainer.logger")
 
 
-def experiment_folder(config: Any) -> Path:
-    """Folder of the experiment's runs, ``logs/<name>``."""
-    logger = config.trainer.logger
-    if not hasattr(logger, "init_args"):
+def differences(run: Path, config: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Options of a run's ``config.yaml`` and of a configuration that differ, as ``(then, now)``."""
+    path = run / "config.yaml"
+    if not path.is_file():
+        return {}
+    then, now = _flat(yaml.safe_load(path.read_text())), _flat(config)
+    return {
+        key: (then.get(key), now.get(key))
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key)
+        and not any(key == apart or key.startswith(f"{apart}.") for apart in _APART)
+    }
+
+
+def check_same_run(checkpoint: Path, changed: dict[str, tuple[Any, Any]]) -> None:
+    """Refuses to resume with other data or another optimizer.
+
+    Raises:
+        ValueError: names each option with both values.
+    """
+    wrong = {
+        key: values
+        for key, values in changed.items()
+        if key.split(".")[0] in _SAME and key != "data.init_args.root"
+    }
+    if wrong:
+        said = "; ".join(f"--{key} was {then}, not {now}" for key, (then, now) in wrong.items())
         raise ValueError(
-            "--ckpt_path last and best are looked up in the logger's folder, and the logger is "
-            "off; give the file's path instead"
+            f"{checkpoint} belongs to a run with other settings: {said}. Resume with the same "
+            "ones, or start a new run without --ckpt_path"
         )
-    return Path(logger.init_args.save_dir) / logger.init_args.name
 
 
-def newest_checkpoint(folder: Path, name: str) -> Path:
-    found = sorted(folder.glob(f"*/checkpoints/{name}.ckpt"), key=lambda p: p.stat().st_mtime)
-    if not found:
-        raise ValueError(f"there is no {name}.ckpt under {folder}; train first: gpu-learning fit")
-    return found[-1]
+def _flat(tree: Any, above: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {above: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{above}.{key}" if above else str(key))
+    return flat
 
 
 def check_checkpoint(path: Path, class_path: str, resumes: bool) -> None:
     if path.is_dir() and (path / ".metadata").is_file():  # sharded, as FSDP writes them
         return
     if not path.is_file():
-        raise ValueError(f"the checkpoint {path} does not exist, or is no file")
+        raise ValueError(f"the checkpoint {path} does not exist, or is not a file")
     try:
         # torch does not look at the checksums that a checkpoint's zip has.
         if (broken := zipfile.ZipFile(path).testzip()) is not None:
             raise ValueError(f"{broken} is not what was written")
         checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-        made_by = str(checkpoint["hyper_parameters"].get("_class_path", class_path))
+        made_by = str(checkpoint.get("hyper_parameters", {}).get("_class_path", class_path))
         for key in ("pytorch-lightning_version", "state_dict"):
             checkpoint[key]
     except Exception as error:

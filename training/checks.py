@@ -1,7 +1,76 @@
-"""Whether the parts of a run belong together."""
+"""Whether the settings of a run can be, and its parts belong together."""
 
 from collections.abc import Iterable
 from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+# Subcommand: what the model and the data module must have for it.
+_HOOKS = {
+    "validate": ("validation_step", "val_dataloader"),
+    "test": ("test_step", "test_dataloader"),
+    "predict": ("predict_step", "predict_dataloader"),
+}
+
+
+def check_settings(config: Any, keyed: Iterable[str]) -> None:
+    """Refuses values that a run cannot have.
+
+    Args:
+        config: configuration of a subcommand.
+        keyed: keys of the callbacks that every run has.
+    """
+    if config.get("lr_scheduler") and not config.get("optimizer"):
+        raise ValueError(
+            "--lr_scheduler has no effect without --optimizer; add for example "
+            "--optimizer torch.optim.Adam"
+        )
+    trainer = config.trainer
+    for name in ("log_every_n_steps", "accumulate_grad_batches"):
+        if (trainer.get(name) or 1) < 1 or trainer.get(name) == 0:
+            raise ValueError(f"--trainer.{name} must be at least 1, got {trainer.get(name)}")
+    for part in (config.model, config.get("optimizer")):
+        lr = ((part or {}).get("init_args") or {}).get("lr")
+        if lr is not None and not 0 < float(lr) < float("inf"):
+            raise ValueError(f"the learning rate must be a number above 0, got lr {lr}")
+    listed = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
+    paths = {callback.get("class_path") for callback in listed if callback}
+    for key in keyed:
+        if config[key] and config[key].class_path in paths:
+            raise ValueError(
+                f"{config[key].class_path} is in trainer.callbacks and under the key {key}; "
+                f"change the one that every run has with --{key}.<argument>, or take it out "
+                f"with --{key} null"
+            )
+    if trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"accelerator={trainer.accelerator} needs a CUDA GPU and torch sees none; "
+            "gpu-learning doctor says why, --trainer.accelerator cpu trains without"
+        )
+
+
+def check_subcommand(name: str, model: LightningModule, data: Any) -> None:
+    """Refuses a subcommand for which the model has no step or the data module no data."""
+    if name not in _HOOKS or can_run(name, model, data):
+        return
+    step, loader = _HOOKS[name]
+    lacks, what = (data, loader) if is_overridden(step, model) else (model, step)
+    others = [f"gpu-learning {other}" for other in _HOOKS if can_run(other, model, data)]
+    if getattr(model, "reads", None) == "tokens":
+        others.append("gpu-learning generate, after gpu-learning export,")
+    instead = f"; use {' or '.join(others)} instead" if others else ""
+    raise ValueError(f"{type(lacks).__name__} has no {what}, so it cannot {name}{instead}")
+
+
+def can_run(name: str, model: LightningModule, data: Any) -> bool:
+    """Whether the model has a step for a subcommand, and the data module data."""
+    step, loader = _HOOKS[name]
+    # Without a predict_step Lightning calls forward.
+    stepped = name == "predict" or is_overridden(step, model)
+    given = not isinstance(data, LightningDataModule) or is_overridden(loader, data)
+    return stepped and given
 
 
 def check_parts(model: Any, data: Any, callbacks: Iterable[Any]) -> None:

@@ -2,29 +2,58 @@
 
 import os
 import sys
+import traceback
+from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
-from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.cli import (
+    LightningCLI,
+    LRSchedulerTypeTuple,
+    SaveConfigCallback,
+    instantiate_class,
+)
 
 import strategies  # noqa: F401  registers cuda_graph
-from callbacks import PlainProgress
-from training.checkpoints import check_checkpoint, experiment_folder, newest_checkpoint
-from training.checks import check_parts
-from training.parser import OneSentenceParser, explain
+from callbacks import FiniteLoss, HParams, LearningRateLog, PlainProgress, RNGState, Throughput
+from training.checkpoints import check_checkpoint, check_same_run, differences
+from training.checks import check_parts, check_settings, check_subcommand
+from training.loggers import keep_history, log_into_run, refuse_taken_folder
+from training.parser import OneSentenceParser, explain, overridden
+from training.runs import best_checkpoint, experiment_folder, last_checkpoint, loggers
 
 BASE_CONFIG = Path(__file__).parents[1] / "configs" / "trainer.yaml"
+# Callbacks of every run, each under a key of its own, so that an experiment or the command line
+# changes one argument of one of them: --checkpoint.monitor val/loss, --throughput null.
+KEYED_CALLBACKS: dict[str, type[pl.Callback]] = {
+    "checkpoint": Checkpoint,
+    "finite_loss": FiniteLoss,
+    "hparams": HParams,
+    "lr_log": LearningRateLog,
+    "rng_state": RNGState,
+    "throughput": Throughput,
+}
 
 
 class SaveFitConfig(SaveConfigCallback):
     """Keeps ``config.yaml`` beside the checkpoints of a fit; a test of the run leaves it alone."""
 
-    def __init__(self, parser: OneSentenceParser, config: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, parser: OneSentenceParser, config: Any, resumed: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(parser, config, **kwargs)
+        if resumed:  # used again, the file starts a run of its own
+            config = config.clone()
+            config["ckpt_path"] = None
+            for logger in loggers(config.trainer):
+                logger.init_args["version"] = None
         # Here and not in setup, which is part of the time that Trainer.fit takes.
         self._text = parser.dump(config, skip_none=False)
 
@@ -37,12 +66,22 @@ class SaveFitConfig(SaveConfigCallback):
             (folder / self.config_filename).write_text(self._text)
 
 
+class CheckpointProgress(pl.Callback):
+    """Scores a checkpoint under its own step and epoch, where Lightning logs at step 0."""
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if loops := checkpoint.get("loops"):  # a file of weights alone has none
+            trainer.fit_loop.load_state_dict(loops["fit_loop"])
+
+
 class TrainCLI(LightningCLI):
     """LightningCLI with ``configs/trainer.yaml`` underneath and checkpoints that can be named.
 
-    ``--ckpt_path last`` and ``--ckpt_path best`` mean the newest such file of the experiment; all
-    but ``fit`` take ``best`` where none is given. With a checkpoint of the experiment's own log
-    folder, the command goes on logging into that run.
+    ``--ckpt_path last`` is the newest run's last checkpoint, ``--ckpt_path best`` the best of all
+    runs of the experiment by their monitor; all but ``fit`` take ``best`` where none is given. With
+    a checkpoint of the experiment's own log folder, the command logs into that run.
 
     Args:
         args: subcommand and options, as they would be typed.
@@ -67,70 +106,79 @@ class TrainCLI(LightningCLI):
             save_config_callback=SaveFitConfig,
             parser_kwargs={self._name: {"default_config_files": [str(BASE_CONFIG)]}},
             args=list(args),
+            auto_configure_optimizers=False,  # see _build_optimizers
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Only the one asked for: building a parser takes a second."""
         return {self._name: LightningCLI.subcommands()[self._name]}
 
+    def add_arguments_to_parser(self, parser: OneSentenceParser) -> None:  # type: ignore[override]
+        for key, kind in KEYED_CALLBACKS.items():
+            parser.add_argument(
+                f"--{key}", type=kind | None, help=f"a {kind.__name__} callback; null for none"
+            )
+
+        parser.add_optimizer_args((torch.optim.Optimizer,))
+        parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
+
     def parse_arguments(self, parser: OneSentenceParser, args: list[str]) -> None:  # type: ignore[override]
+        if said := overridden(args):
+            parser.error(said)
         self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
         config = self.config[self._name]
         # Scoring the random weights that a model starts with is never what was meant.
         path = config.ckpt_path or (None if self._name == "fit" else "best")
-        if path is None:
-            return
         if path in ("last", "best"):
-            path = newest_checkpoint(experiment_folder(config), path)
+            folder = experiment_folder(config.trainer)
+            data = (config.get("data") or {}).get("class_path")
+            path, said = (
+                last_checkpoint(folder)
+                if path == "last"
+                else best_checkpoint(folder, config.model.class_path, data)
+            )
             config["ckpt_path"] = str(path)
-        check_checkpoint(Path(path), config.model.class_path, resumes=self._name == "fit")
+            self._say(f"takes {said}")
+        if path is not None:
+            self._use_checkpoint(Path(path))
+        if self._name == "fit":
+            refuse_taken_folder(config.trainer, path)
+
+    def _use_checkpoint(self, path: Path) -> None:
+        config = self.config[self._name]
+        check_checkpoint(path, config.model.class_path, resumes=self._name == "fit")
+        run = path.resolve().parents[1]
+        if self._name == "fit":
+            now = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self._name]
+            changed = differences(run, now)
+            check_same_run(path, changed)
+            for key, (then, value) in changed.items():
+                lists = isinstance(then, list) or isinstance(value, list)
+                said = "differs from" if lists else f"is {value}, it was {then} in"
+                self._say(f"{key} {said} {run.name}")
         before = dict(config.model.get("init_args") or {})
         super()._parse_ckpt_path()
-        after = self.config[self._name].model.get("init_args") or {}
+        config = self.config[self._name]
+        after = config.model.get("init_args") or {}
         for name, value in before.items():
             if value is not None and name in after and after[name] != value:
-                print(
-                    f"gpu-learning: {name}={after[name]} comes from the checkpoint; "
-                    f"the {value} asked for is not used",
-                    file=sys.stderr,
+                self._say(
+                    f"{name}={after[name]} comes from the checkpoint; the {value} asked for is not "
+                    "used"
                 )
-        self._log_into_run(Path(path))
+        if config.trainer.logger is not False:
+            folder = experiment_folder(config.trainer)
+            if run.parent == folder.resolve() and log_into_run(config.trainer, run):
+                self.save_config_kwargs = {"resumed": True}
 
-    def _log_into_run(self, checkpoint: Path) -> None:
-        config = self.config[self._name]
-        run = checkpoint.resolve().parents[1]
-        logger = config.trainer.logger
-        if not hasattr(logger, "init_args") or run.parent != experiment_folder(config).resolve():
-            return
-        if logger.init_args.get("version") is None:
-            logger.init_args["version"] = run.name
+    def _say(self, sentence: str) -> None:
+        if not int(os.environ.get("LOCAL_RANK", 0)):
+            print(f"gpu-learning: {sentence}", file=sys.stderr)
 
     def before_instantiate_classes(self) -> None:
-        config = self.config[self._name]
-        if config.get("lr_scheduler") and not config.get("optimizer"):
-            raise ValueError(
-                "--lr_scheduler has no effect without --optimizer; add for example "
-                "--optimizer torch.optim.Adam"
-            )
-        trainer = config.trainer
-        for name in ("log_every_n_steps", "accumulate_grad_batches"):
-            if (trainer.get(name) or 1) < 1 or trainer.get(name) == 0:
-                raise ValueError(f"--trainer.{name} must be at least 1, got {trainer.get(name)}")
-        for part in (config.model, config.get("optimizer")):
-            lr = ((part or {}).get("init_args") or {}).get("lr")
-            if lr is not None and not 0 < float(lr) < float("inf"):
-                raise ValueError(f"the learning rate must be a number above 0, got lr {lr}")
-        callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else []
-        paths = [callback.get("class_path") for callback in callbacks]
-        if twice := {path for path in paths if path and paths.count(path) > 1}:
-            raise ValueError(f"{', '.join(sorted(twice))} is in the callbacks twice; take one out")
-        if trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-            raise ValueError(
-                f"accelerator={trainer.accelerator} needs a CUDA GPU and torch sees none; "
-                "gpu-learning doctor says why, --trainer.accelerator cpu trains without"
-            )
+        check_settings(self.config[self._name], KEYED_CALLBACKS)
 
     def instantiate_classes(self) -> None:
         try:
@@ -139,20 +187,39 @@ class TrainCLI(LightningCLI):
             # jsonargparse wraps what a constructor says in a report of many lines.
             raise ValueError(explain(str(error))) from error
         check_parts(self.model, self.datamodule, self.trainer.callbacks)
+        check_subcommand(self._name, self.model, self.datamodule)
+        if self.config[self._name].ckpt_path:
+            keep_history(self.trainer)
+        config = self.config[self._name]
+        if asked := config.get("optimizer"):
+            scheduler = (config.get("lr_scheduler") or Namespace()).as_dict()
+            self.model.configure_optimizers = partial(
+                _build_optimizers, self.model, asked.as_dict(), scheduler
+            )
         example = self.model.example_input_array
         if example is not None:  # the model summary runs it without a look at the precision
             self.model.example_input_array = self.trainer.precision_plugin.convert_input(example)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        trainer = self.config_init[self._name].trainer
-        callbacks = trainer.callbacks or []
-        has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-        if trainer.enable_progress_bar is not False and not has_bar:
+        config = self.config_init[self._name]
+        trainer = config.trainer
+        keyed = [config[key] for key in KEYED_CALLBACKS if config[key] is not None]
+        listed = trainer.callbacks or []
+        callbacks = [*keyed, *(listed if isinstance(listed, list) else [listed])]
+        # What every run has and what an experiment names gives way to the Trainer's own switches.
+        if trainer.enable_checkpointing is False:
+            callbacks = [callback for callback in callbacks if callback is not config.checkpoint]
+        if trainer.enable_progress_bar is False:
+            callbacks = [c for c in callbacks if not isinstance(c, PlainProgress)]
+        elif not any(isinstance(callback, ProgressBar) for callback in callbacks):
             bar = RichProgressBar(refresh_rate=10) if sys.stdout.isatty() else PlainProgress()
-            trainer.callbacks = [*callbacks, bar]
+            callbacks.append(bar)
+        if self._name != "fit":
+            callbacks.append(CheckpointProgress())
+        trainer.callbacks = callbacks
         try:
             return super().instantiate_trainer(**kwargs)
-        except (TypeError, ModuleNotFoundError) as error:
+        except (TypeError, ModuleNotFoundError, RuntimeError) as error:
             raise ValueError(f"the trainer cannot be built so: {error}") from error
 
     def after_predict(self) -> None:
@@ -175,13 +242,33 @@ class TrainCLI(LightningCLI):
             if self.trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
-        except RuntimeError as error:
-            if "loading state_dict" not in str(error):
+        except (RuntimeError, ModuleNotFoundError) as error:
+            said = " ".join(str(error).split())
+            if "loading state_dict" in said:
+                said = f"{self.config[subcommand].ckpt_path} does not fit this model: {said}"
+            elif not _raised_by_lightning(error):
                 raise
-            raise ValueError(
-                f"{self.config[subcommand].ckpt_path} does not fit this model: "
-                f"{' '.join(str(error).split())}"
-            ) from error
+            raise ValueError(said) from error
+
+
+def _build_optimizers(
+    module: pl.LightningModule, optimizer: dict[str, Any], lr_scheduler: dict[str, Any]
+) -> Any:
+    """``configure_optimizers`` for ``--optimizer`` and ``--lr_scheduler``.
+
+    LightningCLI builds the optimizer before ``configure_model``, which builds some nets.
+    """
+    built = instantiate_class([p for p in module.parameters() if p.requires_grad], optimizer)
+    scheduler = instantiate_class(built, lr_scheduler) if lr_scheduler else None
+    return LightningCLI.configure_optimizers(module, built, scheduler)
+
+
+def _raised_by_lightning(error: Exception) -> bool:
+    """Lightning answers settings with RuntimeErrors; a bug of ours or of torch ends elsewhere."""
+    innermost = deque(traceback.walk_tb(error.__traceback__), maxlen=1)
+    return all(
+        frame.f_globals.get("__name__", "").startswith("lightning.") for frame, _ in innermost
+    )
 
 
 def _hurry_on_a_cpu() -> None:

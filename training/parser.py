@@ -2,9 +2,10 @@
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import ismodule
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -49,24 +50,78 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     ):
         # 'modle.class_path' is a mistake in its first part, 'trainer.max_epoch' in a later one.
         wrong, known = match[1], list(options)
-        first = wrong.split(".")[0]
+        first, _, rest = wrong.partition(".")
+        if rest and first in _class_names("lightning.pytorch.callbacks.Callback"):
+            return (
+                f"{first} is a callback: add it with --trainer.callbacks+={first}, then its "
+                f"arguments are --trainer.callbacks.{rest}"
+            )
         if not any(name == first or name.startswith(f"{first}.") for name in known):
             wrong, known = first, [name for name in known if "." not in name]
         return f"there is no option '{wrong}'{_suggest(wrong, known)}"
     if match := re.search(r"module '([^']+)' has no attribute '([^']+)'", message):
-        names = [name for name in dir(import_module(match[1])) if not name.startswith("_")]
+        module = import_module(match[1])
+        names = [name for name in dir(module) if not name.startswith("_")]
+        names = [name for name in names if not ismodule(getattr(module, name))]
         return f"{match[1]} has no '{match[2]}'{_suggest(match[2], names)}"
+    if match := re.search(r"Expected a dot import path string: (\S+)", message):
+        base = re.search(r"<class '([\w.]+)'>", message)
+        names = _class_names(base[1]) if base else []
+        return f"there is no class '{match[1]}'{_suggest(match[1], names)}"
     if match := re.search(r"File does not exist: '([^']+)'", message):
         return f"there is no {match[1]}{_suggest_file(Path(match[1]))}"
     if "arguments are required" in message and re.search(r"\b\w+\.(model|data)\b", message):
         return "a model and its data are needed: name an experiment, as -c configs/digits_cnn.yaml"
     lines = [line.strip(" -") for line in message.splitlines()]
     telling = [line for line in lines if line and not line.startswith(_FRAME)]
+    # Of a union's branches those that say only which type they expected explain nothing.
+    telling = [line for line in telling if not line.startswith("Expected a <class")] or telling
     keys = re.findall(r'^\s*(?:- )?Parser key "([^"]+)"', message, flags=re.MULTILINE)
     where = f"{'.'.join(dict.fromkeys(keys))}: " if keys else ""
     reason = "; ".join(dict.fromkeys(telling or lines))
     reason = re.sub(r"Expected a <class '(\w+)'>", r"expected \1", reason)
     return where + reason.replace(". Got value: ", ", got ")
+
+
+def overridden(arguments: Sequence[str]) -> str:
+    """A sentence where a file that comes after an option sets it again, or nothing.
+
+    jsonargparse lets the later one win, which nobody expects of a file.
+    """
+    options: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, value = argument.partition("=")
+        if name not in ("-c", "--config"):
+            options += [name[2:]] if name.startswith("--") else []
+            continue
+        file = Path(value or following)
+        text = file.read_text() if file.is_file() else ""
+        keys = _keys(_load_bounded(text) if text else {})
+        for option in options:
+            plain = option.replace(".init_args", "")
+            if any(key == plain or key.startswith(f"{plain}.") for key in keys):
+                return f"{file} comes after --{option} and sets it, too; write -c {file} first"
+    return ""
+
+
+def _keys(tree: Any, above: str = "") -> list[str]:
+    """Dotted names in a configuration, without ``init_args``, which the command line leaves out."""
+    if not isinstance(tree, dict):
+        return [above]
+    return [
+        name
+        for key, value in tree.items()
+        for name in _keys(value, above if key == "init_args" else f"{above}.{key}".strip("."))
+    ]
+
+
+def _class_names(path: str) -> list[str]:
+    """Short names of the imported subclasses of the class at ``path``."""
+    module, _, name = path.rpartition(".")
+    found = [getattr(import_module(module), name)]
+    for kind in found:
+        found += [other for other in kind.__subclasses__() if other not in found]
+    return [kind.__name__ for kind in found]
 
 
 def _suggest(wrong: str, names: Iterable[str]) -> str:
@@ -86,22 +141,29 @@ def _suggest_file(path: Path) -> str:
 
 
 _load = get_loader("yaml")
+_MOST_VALUES = 100_000
 
 
-def _load_without_loops(text: str) -> Any:
-    """Loads YAML as jsonargparse does, which would follow an alias within its own anchor for ever.
+def _load_bounded(text: str) -> Any:
+    """Loads YAML as jsonargparse does, which copies what an alias stands for every time.
 
     Raises:
-        ValueError: names the key that holds itself.
+        ValueError: a key that holds itself, or aliases that multiply without a bound.
     """
     value = _load(text)
-    _refuse_loops(value, [])
+    _refuse_loops(value, [], _MOST_VALUES)
     return value
 
 
-def _refuse_loops(value: Any, above: list[Any]) -> None:
+def _refuse_loops(value: Any, above: list[Any], left: int) -> int:
+    """Returns how many more values there may be."""
+    if left <= 0:
+        raise ValueError(
+            f"the YAML stands for more than {_MOST_VALUES:,} values, because aliases repeat what "
+            "holds aliases; write out what it should hold"
+        )
     if not isinstance(value, (dict, list)):
-        return
+        return left - 1
     within = [*above, value]
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         if any(inner is outer for outer in within):
@@ -109,7 +171,8 @@ def _refuse_loops(value: Any, above: list[Any]) -> None:
                 f"'{key}' in the YAML is an alias of what it is itself part of, so there is no end "
                 "to it; write out what it should hold"
             )
-        _refuse_loops(inner, within)
+        left = _refuse_loops(inner, within, left)
+    return left - 1
 
 
-set_loader("yaml", _load_without_loops, (yaml.YAMLError,))
+set_loader("yaml", _load_bounded, (yaml.YAMLError,))

@@ -23,6 +23,8 @@ def quiet() -> None:
         r"`.*configure_optimizers` will be overridden by",
         # The checkpoints of a resumed run go on in its folder.
         r"Checkpoint directory .* exists and is not empty",
+        # A CSVLogger's history is kept, see training/loggers.py.
+        r"Experiment logs directory .* exists and is not empty",
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     ):
         warnings.filterwarnings("ignore", message=message)

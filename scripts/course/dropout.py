@@ -8,6 +8,7 @@ from torchmetrics.functional.classification import binary_accuracy
 
 from lightning_modules.evaluate import evaluate
 from scripts.course.runner import Run
+from training.cli import KEYED_CALLBACKS
 
 TASKS = {
     "random": "20 samples, random labels",
@@ -53,6 +54,7 @@ def accuracies(run: Run, task: str, dropout: float, seed: int) -> tuple[float, f
         # Sixty runs would only hide each other in TensorBoard.
         "--trainer.logger=false",
         "--trainer.callbacks=null",
+        *(f"--{key}=null" for key in KEYED_CALLBACKS),
         "--trainer.enable_checkpointing=false",
         "--trainer.enable_progress_bar=false",
         "--trainer.enable_model_summary=false",

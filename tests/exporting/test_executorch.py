@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from exporting import check_formats, export, find_checkpoint, read_source
+from exporting import check_formats, export, read_source
 from inference import Classifier, load
 from inference.manifest import read_manifest
+from training.runs import find_checkpoint
 
 FORMATS = ["executorch", "executorch-int8"]
 
@@ -26,7 +27,7 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_both_files_are_proved_and_run(artifact: Path, tmp_path: Path) -> None:
     pytest.importorskip("executorch", reason="the extra [executorch] is not installed")
-    checkpoint = find_checkpoint(artifact.parents[1] / "logs" / "digits_cnn")
+    checkpoint = find_checkpoint(artifact.parents[1] / "logs" / "digits_cnn")[0]
     source = read_source(checkpoint)
     assert source.calibration is not None
     inputs = source.calibration()

@@ -27,6 +27,13 @@ class Interrupt(pl.Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+class BadMatmul(pl.Callback):
+    """An error of torch in a user's own code."""
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        torch.matmul(torch.ones(2, 3), torch.ones(2, 3))
+
+
 class ListImages(pl.Callback):
     """Writes one number an image that a process was given, to ``<stage>-<rank>.pt``."""
 

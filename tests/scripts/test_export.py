@@ -102,7 +102,7 @@ def test_export_says_what_is_wrong(workplace: Path, gpu_learning: Command, artif
     moved = workplace / "moved.ckpt"
     moved.write_bytes(best.read_bytes())
     for arguments, message in (
-        (["logs/none"], "no checkpoint and has no best.ckpt"),
+        (["logs/none"], "not a checkpoint and has no best.ckpt"),
         (["junk.ckpt", "--name", "junk"], "cannot be read as a checkpoint"),
         (["moved.ckpt"], "name the model with --name"),
         ([best, "--format", "onx"], "there is no format 'onx'"),

@@ -1,8 +1,9 @@
+import importlib
 from pathlib import Path
 
 import pytest
 
-from training.parser import explain
+from training.parser import explain, overridden
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,32 @@ def test_a_file_of_nearly_that_name_is_suggested(tmp_path: Path) -> None:
     wrong = tmp_path / "digit_cnn.yaml"
     said = explain(f'config: Parser key "config": File does not exist: {str(wrong)!r}')
     assert said == f"there is no {wrong}; did you mean digits_cnn.yaml?"
+
+
+CALLBACKS = "Subtypes: [list[x], <class 'lightning.pytorch.callbacks.callback.Callback'>]\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (CALLBACKS + "Expected a dot import path string: EarlyStoping", "mean 'EarlyStopping'?"),
+        (CALLBACKS + "Expected a dot import path string: StpLR", "did you mean 'StepLR'?"),
+        # The module callbacks.predictions is as near.
+        ("module 'callbacks' has no attribute 'Predictions'", "did you mean 'PredictionFigures'?"),
+        ("unrecognized arguments: --OneCycle.max_lr=3", "--trainer.callbacks+=OneCycle, then"),
+        ("HINT: install wandb\n- Expected a <class 'bool'>", "HINT: install wandb"),
+    ],
+)
+def test_a_mistyped_class_is_suggested(message: str, expected: str) -> None:
+    importlib.import_module("callbacks")
+    assert expected in explain(message)
+
+
+def test_a_file_after_an_option_that_it_sets(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("trainer: {max_epochs: 60}\ndata: {init_args: {rotate: 10}}\n")
+    for option in ("--trainer.max_epochs=1", "--data.rotate=0", "--data.init_args.rotate=0"):
+        name = option[2:].split("=")[0]
+        assert f"comes after --{name} and sets it, too" in overridden([option, "-c", str(file)])
+        assert overridden(["-c", str(file), option]) == ""
+    assert overridden(["--trainer.precision=64-true", "-c", str(file)]) == ""

@@ -1,0 +1,69 @@
+"""Loggers in the folder of a run that is there already: what was logged stays."""
+
+import csv
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from training.runs import folder_of, loggers
+
+
+def log_into_run(trainer: Any, run: Path) -> bool:
+    """Gives the loggers of the configuration ``trainer`` the version of ``run``.
+
+    Only those that append to what is there; another one starts a run of its own, as does one with
+    a version of its own.
+
+    Returns:
+        Whether one does.
+    """
+    joined = False
+    for logger in loggers(trainer):
+        module, _, name = logger.class_path.rpartition(".")
+        kind = getattr(import_module(module), name)
+        appends = issubclass(kind, (TensorBoardLogger, CSVLogger))
+        if not appends or not (folder_of(logger, trainer) / run.name).is_dir():
+            continue
+        if logger.init_args.get("version") is None:
+            logger.init_args["version"] = run.name
+            joined = True
+    return joined
+
+
+@rank_zero_only
+def keep_history(trainer: pl.Trainer) -> None:
+    """Lets a CSVLogger append to its ``metrics.csv``, which it deletes when it opens its folder."""
+    for logger in trainer.loggers:
+        path = Path(logger.log_dir or ".") / "metrics.csv"
+        if not isinstance(logger, CSVLogger) or not path.is_file():
+            continue
+        kept = path.replace(path.with_suffix(".csv.kept"))
+        writer: Any = logger.experiment
+        kept.replace(path)
+        with path.open(newline="") as file:
+            writer.metrics_keys = next(csv.reader(file), [])
+
+
+def refuse_taken_folder(trainer: Any, resumed: Path | str | None) -> None:
+    """Refuses a version whose folder holds the checkpoints of another run than the resumed one.
+
+    Raises:
+        ValueError: names the folder.
+    """
+    for logger in loggers(trainer)[:1]:  # the first one decides where checkpoints are written
+        version = logger.init_args.get("version")
+        if version is None:
+            continue
+        name = version if isinstance(version, str) else f"version_{version}"
+        run = folder_of(logger, trainer) / name
+        if resumed is not None and run.resolve() in Path(resumed).resolve().parents:
+            continue
+        if any((run / "checkpoints").glob("*.ckpt")):
+            raise ValueError(
+                f"{run} holds the checkpoints of another run; resume it with --ckpt_path, or "
+                "leave the logger's version out"
+            )
