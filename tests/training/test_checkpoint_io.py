@@ -1,7 +1,12 @@
 """Checkpoints are whole at every moment, and on the disk before they have their name."""
 
 import errno
+import itertools
 import os
+import random
+import signal
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -83,4 +88,36 @@ def test_what_a_killed_write_left_is_removed(folder: Path) -> None:
     left = folder / ".last.ckpt.0123.unfinished"
     left.write_bytes(b"PK half of a checkpoint")
     DurableCheckpointIO().save_checkpoint({"step": 1}, folder / "last.ckpt")
+    assert os.listdir(folder) == ["last.ckpt"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_kill_leaves_a_whole_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``GPU_LEARNING_KILLS`` processes are killed while they do little but write checkpoints."""
+    if os.access("/dev/shm", os.W_OK):  # another file system than the checkpoints'
+        monkeypatch.setattr(tempfile, "tempdir", "/dev/shm")
+    plugin, target, chance = DurableCheckpointIO(), folder / "last.ckpt", random.Random(0)
+    plugin.save_checkpoint({"step": 0, "weights": torch.zeros(2_000_000)}, target)
+    unfinished = 0
+    for _ in range(int(os.environ.get("GPU_LEARNING_KILLS", "5"))):
+        before = target.stat().st_mtime_ns
+        if (process := os.fork()) == 0:
+            plugin = DurableCheckpointIO()
+            for step in itertools.count(1):
+                weights = torch.full((2_000_000,), float(step))
+                plugin.save_checkpoint({"step": step, "weights": weights}, target)
+        while target.stat().st_mtime_ns == before:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.3))
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        left = [path for path in folder.iterdir() if path != target]
+        unfinished += len(left)
+        assert len(left) <= 1  # each process removes what the one before it left
+        checkpoint = torch.load(target, weights_only=True)
+        assert (checkpoint["weights"] == checkpoint["step"]).all()
+    print(f"{unfinished} kills left an unfinished file beside a whole checkpoint")
+    DurableCheckpointIO().save_checkpoint({"step": 1}, target)
     assert os.listdir(folder) == ["last.ckpt"]
