@@ -29,16 +29,18 @@ class Interrupt(pl.Callback):
 
 
 class SignalAfter(pl.Callback):
-    """Sends this process a signal so many seconds into the training, whatever it does then."""
+    """Sends this process a signal some seconds after an optimizer step, whatever it does then."""
 
-    def __init__(self, seconds: float, number: int) -> None:
+    def __init__(self, step: int, seconds: float, number: int) -> None:
+        self.step = step
         self.seconds = seconds
         self.number = number
 
-    def on_train_start(self, trainer, pl_module) -> None:
-        timer = threading.Timer(self.seconds, os.kill, (os.getpid(), self.number))
-        timer.daemon = True
-        timer.start()
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.step:
+            timer = threading.Timer(self.seconds, os.kill, (os.getpid(), self.number))
+            timer.daemon = True
+            timer.start()
 
 
 class StopAt(pl.Callback):
