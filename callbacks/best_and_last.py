@@ -1,29 +1,50 @@
 """Checkpoints under two fixed names, so that a command can ask for them without a search."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    LearningRateFinder,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
+
+from callbacks.deferred_interrupt import DeferredInterrupt
+from callbacks.loop_state import before_validation, validation_is_due, within_epoch
+from callbacks.tuners import restores_own
 
 
 class BestAndLast(ModelCheckpoint):
     """Keeps ``best.ckpt`` and ``last.ckpt`` in the run's ``checkpoints`` folder.
 
     ``best.ckpt`` is the epoch with the best ``monitor``, of equals the latest. Where there is no
-    validation data it is the latest epoch. ``last.ckpt`` is written after every epoch and every
-    ``every_n_steps`` optimiser steps in between, atomically, so that a killed run loses no more.
+    validation data it is the latest epoch, and where a run ends before the first look at
+    ``monitor`` it is the end.
+
+    ``last.ckpt`` is written after every epoch, every ``every_n_steps`` optimizer steps in between,
+    and where the run ends: by ``max_steps``, ``max_time``, early stopping, SIGTERM or Ctrl-C,
+    within an epoch, too. A resumed run continues with the next batch. No checkpoint holds
+    gradients: a run that accumulates them stops after the optimizer step. Ctrl-C ends the run
+    after the current step or validation, a second one at once. Where SIGTERM comes within an
+    accumulation, or a signal to several processes, ``last.ckpt`` stays the one before.
 
     Args:
         monitor: validation metric that decides what is best.
         mode: ``max`` or ``min``.
-        every_n_steps: optimiser steps between two writes of ``last.ckpt``, 0 for epochs only.
+        every_n_steps: optimizer steps between two writes of ``last.ckpt``, 0 for epochs only.
         every_n_epochs: epochs between two looks at ``monitor`` and two writes; a run whose epochs
             take a millisecond would otherwise do little but write.
 
     Raises:
-        ValueError: nothing logs ``monitor``.
+        ValueError: nothing logs ``monitor``; ``every_n_epochs`` below 1; the run has a
+            StochasticWeightAveraging, whose weights no checkpoint would hold; one that resumes has
+            a LearningRateFinder or BatchSizeFinder.
 
     Example::
 
@@ -39,15 +60,23 @@ class BestAndLast(ModelCheckpoint):
         every_n_steps: int = 500,
         every_n_epochs: int = 1,
     ) -> None:
+        # Lightning looks every epoch, and on_validation_end and on_train_epoch_end here let it:
+        # where a run ends is a look, too.
         super().__init__(
             filename="best",
             monitor=monitor,
             mode=mode,
-            every_n_epochs=every_n_epochs,
+            every_n_epochs=1,
             enable_version_counter=False,
         )
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}")
         self.every_n_steps = every_n_steps
+        self._epochs_between = every_n_epochs
         self._written = 0
+        self._validated = -1
+        self._stop_after_step = False
+        self._ctrl_c = DeferredInterrupt()
 
     @property
     def state_key(self) -> str:
@@ -64,11 +93,38 @@ class BestAndLast(ModelCheckpoint):
         tied = current is not None and current == self.best_model_score
         return bool(tied) or super().check_monitor_top_k(trainer, current)
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        if stage == "fit" and any(isinstance(c, StochasticWeightAveraging) for c in callbacks):
+            raise ValueError(
+                "StochasticWeightAveraging puts its weights into the model after the last "
+                "checkpoint, so none would hold them; use "
+                "lightning.pytorch.callbacks.WeightAveraging or EMAWeightAveraging instead, whose "
+                "average is what the checkpoints hold"
+            )
+        super().setup(trainer, pl_module, stage)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        tuners = [c for c in callbacks if isinstance(c, LearningRateFinder | BatchSizeFinder)]
+        if tuners and trainer.state.fn == TrainerFn.FITTING and not restores_own(trainer):
+            name = type(tuners[0]).__name__
+            raise ValueError(
+                f"{name} searches before a run begins, and would have this one forget the steps "
+                f"that the checkpoint has taken; take {name} out to resume"
+            )
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._written = trainer.global_step
+        self._validated = -1
+        self._stop_after_step = False
         if not sum(trainer.num_val_batches):
             self.monitor = None
+        if trainer.world_size == 1:
+            self._ctrl_c.install()
 
     def on_train_batch_end(
         self,
@@ -78,28 +134,100 @@ class BestAndLast(ModelCheckpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        # A batch may hold several optimiser steps, so the due one is passed rather than met.
-        step = trainer.global_step
-        if self.every_n_steps and step // self.every_n_steps > self._written // self.every_n_steps:
+        # Lightning resumes from a checkpoint written here without the validation that comes now.
+        if self._accumulates(trainer) or trainer.is_last_batch or validation_is_due(trainer):
+            return
+        if self._steps_due(trainer) or self._ends(trainer):
             self._write_last(trainer)
+        self._ctrl_c.raise_if_asked()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         judged = self.monitor is not None and not trainer.sanity_checking
         if judged and self.monitor not in trainer.callback_metrics:
             logged = ", ".join(sorted(trainer.callback_metrics))
             raise ValueError(f"monitor {self.monitor!r} is not logged; there is {logged}")
-        super().on_validation_end(trainer, pl_module)
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        self._validated = trainer.global_step
+        accumulates = self._accumulates(trainer)
+        if self._epoch_due(trainer):
+            super().on_validation_end(trainer, pl_module)
+        # Lightning validates once more where a run is stopped, and a run that resumes would not:
+        # there the state before the validation is the one to keep.
+        if accumulates or trainer.is_last_batch or not validation_is_due(trainer):
+            return
+        if self._steps_due(trainer) or self._ends(trainer):
+            self._write_last(trainer)
+        self._ctrl_c.raise_if_asked()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # A run that ends within its first epoch has not been validated yet.
-        if self.monitor is None or self.monitor in trainer.callback_metrics:
-            super().on_train_epoch_end(trainer, pl_module)
-        # ModelCheckpoint's own save_last writes only when the best one changes.
+        # Lightning calls this for an epoch cut short as well, and counts it as processed.
+        cut = not trainer.is_last_batch
+        # A run that ends within its first epoch has not been validated yet, and one that ends
+        # later within an epoch only where Lightning validated at the end.
+        known = self.monitor is None or self.monitor in trainer.callback_metrics
+        current = self.monitor is None or not cut or self._validated == trainer.global_step
+        with within_epoch(trainer) if cut else nullcontext():
+            due = self._epoch_due(trainer)
+            if due and known and current:
+                super().on_train_epoch_end(trainer, pl_module)
+            # ModelCheckpoint's own save_last writes only when the best one changes.
+            if self._written != trainer.global_step and (due or self._steps_due(trainer)):
+                self._write_last(trainer)
+        self._ctrl_c.raise_if_asked()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._ctrl_c.remove()
+        super().on_train_end(trainer, pl_module)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._ctrl_c.remove()
+        new = self._written != trainer.global_step and not self._accumulates(trainer)
+        if isinstance(exception, SIGTERMException) and trainer.world_size == 1 and new:
+            if trainer.validating:
+                with before_validation(trainer):
+                    self._write_last(trainer)
+            elif not trainer.is_last_batch:
+                self._write_last(trainer)
+        super().on_exception(trainer, pl_module, exception)
+
+    def _epoch_due(self, trainer: pl.Trainer) -> bool:
         epoch = trainer.current_epoch + 1
-        if epoch % (self.every_n_epochs or 1) == 0 or epoch == trainer.max_epochs:
-            self._write_last(trainer)
+        last = epoch == trainer.max_epochs
+        return epoch % self._epochs_between == 0 or last or self._ends(trainer)
+
+    def _steps_due(self, trainer: pl.Trainer) -> bool:
+        # A batch may hold several optimizer steps, so the due one is passed rather than met.
+        every = self.every_n_steps
+        return bool(every) and trainer.global_step // every > self._written // every
+
+    def _ends(self, trainer: pl.Trainer) -> bool:
+        """Whether the run ends with this step; ``max_epochs`` aside."""
+        stopped = trainer.should_stop and trainer.fit_loop._can_stop_early
+        reached = 0 <= trainer.max_steps <= trainer.global_step
+        terminated = trainer.received_sigterm and trainer.world_size == 1
+        return stopped or reached or terminated or self._ctrl_c.asked
+
+    def _accumulates(self, trainer: pl.Trainer) -> bool:
+        """Whether gradients wait for their optimizer step; a stop is put off until it is taken."""
+        ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        waits = ready % trainer.accumulate_grad_batches != 0 and not trainer.is_last_batch
+        if waits:
+            self._stop_after_step |= trainer.should_stop
+            trainer.should_stop = False
+        elif self._stop_after_step:
+            self._stop_after_step = False
+            trainer.should_stop = True
+        return waits
 
     def _write_last(self, trainer: pl.Trainer) -> None:
         self._written = trainer.global_step
-        if not trainer.fast_dev_run:
-            trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")
+        if trainer.fast_dev_run:
+            return
+        folder = Path(str(self.dirpath))
+        trainer.save_checkpoint(folder / "last.ckpt")
+        signalled = trainer.received_sigterm or self._ctrl_c.asked
+        if self._ends(trainer) and not signalled and not self.best_model_path:
+            trainer.save_checkpoint(folder / "best.ckpt")

@@ -5,11 +5,13 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from callbacks.learning_rate_log import LearningRateLog
+from callbacks.tuners import restores_own
 
 
 class LRSchedulerCallback(LearningRateLog, ABC):
@@ -27,8 +29,9 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         interval: ``step`` or ``epoch``.
 
     Raises:
-        ValueError: another ``interval``; a second scheduler; several optimisers; a run without an
-            end where the schedule needs one; a checkpoint of another scheduler or another length.
+        ValueError: another ``interval``; a second scheduler, StochasticWeightAveraging's included;
+            several optimizers; a run without an end where the schedule needs one; a checkpoint of
+            another scheduler or another length.
     """
 
     # Whether the schedule stretches over the whole run, whose length must then be known.
@@ -130,7 +133,8 @@ class LRSchedulerCallback(LearningRateLog, ABC):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        resumes = trainer.state.fn == TrainerFn.FITTING  # a test or validation schedules nothing
+        # A test or validation schedules nothing, and a tuner searches before a schedule begins.
+        resumes = trainer.state.fn == TrainerFn.FITTING and not restores_own(trainer)
         if resumes and self.state_key not in checkpoint.get("callbacks", {}):
             raise ValueError(
                 f"the checkpoint was trained without {self._name}, so there is nothing to resume "
@@ -148,6 +152,12 @@ class LRSchedulerCallback(LearningRateLog, ABC):
             raise ValueError(
                 f"{' and '.join(owners)} would both set the learning rate; remove all but one of "
                 "them from the callbacks"
+            )
+        if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks):
+            raise ValueError(
+                f"{self._name} and StochasticWeightAveraging would both set the learning rate; "
+                "remove one of them, or use lightning.pytorch.callbacks.WeightAveraging, which "
+                "averages weights and leaves the learning rate alone"
             )
         if trainer.lr_scheduler_configs:
             other = type(trainer.lr_scheduler_configs[0].scheduler).__name__

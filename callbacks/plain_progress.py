@@ -32,6 +32,10 @@ class PlainProgress(ProgressBar):
         if self._enabled:
             print(*args, flush=True)
 
+    def on_train_start(self, *_: object) -> None:
+        # A run resumed within an epoch has no on_train_epoch_start for the rest of it.
+        self._began = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: object) -> None:
         self._began = time.perf_counter()
 

@@ -2,6 +2,7 @@
 
 import math
 
+import lightning.pytorch as pl
 from torch.optim import Optimizer, lr_scheduler
 
 from callbacks.lr_scheduler import LRSchedulerCallback
@@ -15,6 +16,8 @@ class WarmupCosine(LRSchedulerCallback):
 
     Source: T. Brown et al., Language Models are Few-Shot Learners, 2020, arXiv:2005.14165,
     appendix B.
+
+    A ``fast_dev_run`` cuts a warm-up that is longer than its few steps.
 
     Args:
         warmup_steps: optimiser steps until the optimiser's own learning rate is reached; the
@@ -41,18 +44,24 @@ class WarmupCosine(LRSchedulerCallback):
             raise ValueError(f"min_ratio must lie between 0 and 1, got {min_ratio}")
         self.warmup_steps = warmup_steps
         self.min_ratio = min_ratio
+        self._cuts = False
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._cuts = bool(trainer.fast_dev_run)
+        super().on_fit_start(trainer, pl_module)
 
     def build(self, optimizer: Optimizer, total: int) -> lr_scheduler.LambdaLR:
-        if self.warmup_steps >= total:
+        warmup = min(self.warmup_steps, total - 1) if self._cuts else self.warmup_steps
+        if warmup >= total:
             raise ValueError(
-                f"a warm-up of {self.warmup_steps} steps does not fit into a run of {total}; lower "
+                f"a warm-up of {warmup} steps does not fit into a run of {total}; lower "
                 "warmup_steps or train longer"
             )
 
         def share(step: int) -> float:
-            if step < self.warmup_steps:
-                return (step + 1) / self.warmup_steps
-            way = (step - self.warmup_steps) / (total - self.warmup_steps)
+            if step < warmup:
+                return (step + 1) / warmup
+            way = (step - warmup) / (total - warmup)
             return self.min_ratio + (1 - self.min_ratio) * 0.5 * (1 + math.cos(math.pi * way))
 
         return lr_scheduler.LambdaLR(optimizer, share)

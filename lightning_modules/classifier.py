@@ -19,6 +19,9 @@ class ImageClassifier(pl.LightningModule):
     Logs ``train/loss`` every ``log_every_n_steps``; ``val/loss``, ``val/acc``, ``test/loss``,
     ``test/acc`` and ``test/acc_<class>`` an epoch. After a test ``confusion`` holds counts with
     rows for the truth and columns for the prediction.
+
+    Raises:
+        ValueError: LBFGS with weights in channels_last memory.
     """
 
     reads = "images"
@@ -62,6 +65,14 @@ class ImageClassifier(pl.LightningModule):
             batch_size=len(labels),
         )
         return loss, logits
+
+    def on_fit_start(self) -> None:
+        flattens = any(isinstance(o, torch.optim.LBFGS) for o in self.trainer.optimizers)
+        if flattens and not all(p.is_contiguous() for p in self.parameters()):
+            raise ValueError(
+                f"torch's LBFGS flattens weights in place, and those of {type(self).__name__} are "
+                "in channels_last memory; use Adam or SGD, or MNISTMLP with LBFGS"
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self._step(batch, "train")[0]

@@ -33,7 +33,7 @@ class GPT2LoRA(pl.LightningModule):
     Args:
         pretrained: a GPT-2 on the Hugging Face hub, or a folder that transformers saved.
         r: rank of the adapters.
-        alpha: their output is scaled by ``alpha / r``.
+        alpha: their output is scaled by ``alpha / r``; at least 1.
         dropout: probability of dropping a value that enters an adapter.
         target: which linear layers get one: ``c_attn``, ``attention``, ``all``, or a list of
             names of modules within a block.
@@ -44,8 +44,8 @@ class GPT2LoRA(pl.LightningModule):
         quantize: ``4bit`` keeps the frozen linear layers in 4 bits (needs the extra ``qlora``).
 
     Raises:
-        ValueError: no such model, another kind of model, target modules that match nothing, or a
-            checkpoint that was trained on another base.
+        ValueError: no such model, another kind of model, target modules that match nothing, a
+            rank, alpha or dropout out of range, or a checkpoint that was trained on another base.
     """
 
     reads = "tokens"
@@ -67,6 +67,8 @@ class GPT2LoRA(pl.LightningModule):
         super().__init__()
         if r < 1:
             raise ValueError(f"r must be at least 1, got {r}")
+        if alpha < 1:
+            raise ValueError(f"alpha must be at least 1, or the adapters do nothing, got {alpha}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be from 0 to below 1, got {dropout}")
         if quantize not in (None, "4bit"):

@@ -62,17 +62,11 @@ class TransferLearner(ImageClassifier):
         return self.net.get_submodule("backbone")
 
     def setup(self, stage: str) -> None:
-        # A resumed run has everything in its own checkpoint.
-        if stage == "fit" and not self.trainer.ckpt_path:
-            self._load_backbone(Path(self.backbone_path))
+        path = Path(self.backbone_path)
+        if stage == "fit" and path.is_file():
+            self._load_backbone(path)
 
     def _load_backbone(self, path: Path) -> None:
-        if not path.is_file():
-            raise ValueError(
-                f"there is no backbone {path}; train one with gpu-learning fit -c "
-                "configs/mnist_cnn_backbone.yaml and name its checkpoint with "
-                "--model.init_args.backbone"
-            )
         self.backbone_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
@@ -95,6 +89,21 @@ class TransferLearner(ImageClassifier):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.backbone_sha256 = checkpoint["backbone"]["sha256"]
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        # A resumed run has everything in its own checkpoint, which is read after setup.
+        if not self.backbone_sha256:
+            raise ValueError(
+                f"there is no backbone {self.backbone_path}; train one with gpu-learning fit -c "
+                "configs/mnist_cnn_backbone.yaml and name its checkpoint with "
+                "--model.init_args.backbone"
+            )
+        # After a resume BackboneFinetuning has restored the optimizer's groups and frozen the
+        # backbone again: what the optimizer has learns.
+        for group in self.trainer.optimizers[0].param_groups:
+            for parameter in group["params"]:
+                parameter.requires_grad_(True)
 
     def configure_callbacks(self) -> list[pl.Callback]:
         if self.unfreeze_after is None:

@@ -130,6 +130,19 @@ def test_rng_state_goes_on_where_it_was(tmp_path: Path, device: str) -> None:
     assert torch.equal(draw.drawn, expected)
 
 
+def test_rng_state_of_other_processes_is_not_dropped_in_silence(tmp_path: Path) -> None:
+    run = trainer(RNGState(), max_steps=3)
+    run.fit(Small(), datamodule=DigitsDataModule())
+    run.save_checkpoint(tmp_path / "one.ckpt")
+    checkpoint = torch.load(tmp_path / "one.ckpt", weights_only=True)
+    checkpoint["rng_states"] *= 2
+    torch.save(checkpoint, tmp_path / "two.ckpt")
+    resumes = {"ckpt_path": tmp_path / "two.ckpt", "weights_only": True}
+    with pytest.warns(UserWarning, match=r"of 2 processes and this run has 1: .* resume with as"):
+        trainer(RNGState(), max_steps=4).fit(Small(), datamodule=DigitsDataModule(), **resumes)
+    trainer(RNGState()).validate(Small(), DigitsDataModule(), **resumes)  # without a warning
+
+
 def test_tensorboard_holds_what_was_promised(tmp_path: Path, device: str) -> None:
     logger = TensorBoardLogger(tmp_path, name="run", log_graph=True, default_hp_metric=False)
     run = trainer(
@@ -198,3 +211,17 @@ def test_plain_progress_prints_one_line_an_epoch(
     assert lines[1].startswith("epoch 2/2  train/loss ")
     assert "\x1b" not in lines[1]
     assert "\r" not in lines[1]
+
+
+def test_plain_progress_times_the_rest_of_a_resumed_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer(BestAndLast(), max_steps=5, default_root_dir=tmp_path).fit(
+        Small(), datamodule=DigitsDataModule()
+    )
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    capsys.readouterr()
+    again = trainer(BestAndLast(), PlainProgress(), max_epochs=1, default_root_dir=tmp_path)
+    again.fit(Small(), datamodule=DigitsDataModule(), ckpt_path=last, weights_only=True)
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert float(line.split()[-2]) < 60, line

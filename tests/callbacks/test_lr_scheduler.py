@@ -8,6 +8,11 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    LearningRateFinder,
+    StochasticWeightAveraging,
+)
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
@@ -231,6 +236,51 @@ def test_refuses_a_checkpoint_of_another_schedule(tmp_path: Path) -> None:
         Line(), loader(shuffle=False), ckpt_path=last, verbose=False
     )
     assert "val/loss" in scored[0]  # a score needs no schedule
+
+
+def test_refuses_averaging_that_sets_the_rate(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"OneCycle and StochasticWeightAveraging .* remove one"):
+        fit(tmp_path, OneCycle(), StochasticWeightAveraging(0.01))
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_starts_from_the_rate_that_lightning_finds(tmp_path: Path, name: str) -> None:
+    """The search saves and restores a checkpoint of its own before the schedule begins."""
+    finder = LearningRateFinder(num_training_steps=20)
+    model = fit(tmp_path, finder, SCHEDULERS[name]())
+    assert finder.optimal_lr is not None
+    found = finder.optimal_lr.suggestion()
+    assert found is not None
+    assert model.rates[-STEPS:][:BATCHES] == pytest.approx(
+        fit(tmp_path, SCHEDULERS[name](), model=Line(lr=found)).rates[:BATCHES]
+    )
+    assert not list(tmp_path.rglob(".*.ckpt"))
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_starts_after_the_batch_size_that_lightning_finds(tmp_path: Path, name: str) -> None:
+    class Data(pl.LightningDataModule):
+        batch_size = 2
+
+        def train_dataloader(self) -> ResidentLoader:
+            data = torch.randn(40, 2)
+            return ResidentLoader([data, data.sum(1, keepdim=True)], self.batch_size)
+
+        def val_dataloader(self) -> ResidentLoader:
+            return self.train_dataloader()
+
+    finder = BatchSizeFinder(steps_per_trial=1, max_trials=1)
+    callback, model = SCHEDULERS[name](), Line()
+    run = trainer(tmp_path, finder, callback)
+    run.fit(model, datamodule=Data())
+    assert run.global_step == EPOCHS * 40 // run.datamodule.batch_size
+    assert not list(tmp_path.rglob(".*.ckpt"))
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_fast_dev_run(tmp_path: Path, name: str) -> None:
+    assert len(fit(tmp_path, SCHEDULERS[name](), fast_dev_run=True).rates) == 1
+    assert len(fit(tmp_path, SCHEDULERS[name](), fast_dev_run=3).rates) == 3
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import torch
 
 from datamodules import DigitsDataModule
 from lightning_modules import MNISTCNN, MNISTMLP, MNISTUpright
+from lightning_modules.classifier import ImageClassifier
 from lightning_modules.evaluate import evaluate
 from tests.conftest import quiet_trainer
 
@@ -61,3 +62,13 @@ def test_checkpoint_loads_without_arguments(tmp_path, device: str) -> None:
     assert again.hparams == model.hparams
     for left, right in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(left.cpu(), right.cpu())
+
+
+def test_lbfgs_is_refused_where_it_cannot_flatten_weights() -> None:
+    def fit(module: ImageClassifier) -> None:
+        module.configure_optimizers = lambda: torch.optim.LBFGS(module.parameters())
+        quiet_trainer(max_steps=1, limit_val_batches=0).fit(module, datamodule=DigitsDataModule())
+
+    fit(MNISTMLP(hidden=(8,)))
+    with pytest.raises(ValueError, match=r"LBFGS .* MNISTCNN are in channels_last .* use Adam"):
+        fit(MNISTCNN())

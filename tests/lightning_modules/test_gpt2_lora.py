@@ -233,6 +233,7 @@ def test_another_base_is_refused(gpt2_base: Path, checkpoint: Path) -> None:
         ({"target": []}, "target names no module"),
         ({"target": "everything"}, "target must be a list or one of c_attn, attention, all"),
         ({"r": 0}, "r must be at least 1"),
+        ({"alpha": 0}, "alpha must be at least 1, or the adapters do nothing, got 0"),
         ({"dropout": 1.0}, "dropout must be from 0 to below 1"),
         ({"quantize": "8bit"}, "quantize must be 4bit"),
     ],

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -35,6 +36,16 @@ def transfer(backbone: Path, *options: str) -> TrainCLI:
             *(f"--model.init_args.backbone={backbone}", *options),
         ]
     )
+
+
+class StopAt(pl.Callback):
+    """Asks the run to stop after so many optimizer steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        trainer.should_stop |= trainer.global_step == self.step
 
 
 def test_only_the_new_layer_learns(backbone: Path, device: str) -> None:
@@ -70,6 +81,32 @@ def test_unfreezing_is_one_argument(backbone: Path, device: str) -> None:
     assert all(p.requires_grad for p in cli.model.parameters())
     before = torch.load(backbone, weights_only=True)["state_dict"]["net.fc1.weight"]
     assert not torch.equal(cli.model.state_dict()["net.backbone.fc1.weight"], before)
+
+
+@pytest.mark.filterwarnings("ignore:The requires_grad attribute:UserWarning")
+@pytest.mark.parametrize("step", [10, 20, 25, 60])
+def test_a_resumed_backbone_learns_on(backbone: Path, step: int) -> None:
+    """Steps 20, 40 and 60 end an epoch; the backbone learns from 20 on."""
+    options = (
+        *("--model.init_args.unfreeze_after=1", "--trainer.max_epochs=4"),
+        *("--trainer.limit_train_batches=20", "--data.init_args.batch_size=16"),
+        "--trainer.logger.init_args.name=resumed",
+    )
+    whole = transfer(backbone, *options)
+    stop = StopAt(step)
+    cut = TrainCLI(
+        [
+            *("fit", "-c", "configs/transfer.yaml", *DIGITS, *QUIET, *options),
+            f"--model.init_args.backbone={backbone}",
+        ],
+        run=False,
+    )
+    cut.trainer.callbacks.insert(0, stop)
+    cut.trainer.fit(cut.model, cut.datamodule)
+    resumed = transfer(backbone, *options, "--ckpt_path=last")
+    assert resumed.trainer.global_step == whole.trainer.global_step == 80
+    for name, weights in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], weights), name
 
 
 @pytest.mark.parametrize("content", [None, b"nothing of the kind", "mlp"])

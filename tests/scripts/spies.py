@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -32,6 +33,31 @@ class BadMatmul(pl.Callback):
 
     def on_train_start(self, trainer, pl_module) -> None:
         torch.matmul(torch.ones(2, 3), torch.ones(2, 3))
+
+
+class SignalAfter(pl.Callback):
+    """Sends this process a signal some seconds after an optimizer step, whatever it does then."""
+
+    def __init__(self, step: int, seconds: float, number: int) -> None:
+        self.step = step
+        self.seconds = seconds
+        self.number = number
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.step:
+            timer = threading.Timer(self.seconds, os.kill, (os.getpid(), self.number))
+            timer.daemon = True
+            timer.start()
+
+
+class StopAt(pl.Callback):
+    """Asks the run to stop in the first hook of a name after so many optimizer steps."""
+
+    def __init__(self, hook: str, step: int) -> None:
+        def stop(trainer: pl.Trainer, *_: object) -> None:
+            trainer.should_stop |= trainer.global_step >= step
+
+        setattr(self, hook, stop)
 
 
 class ListImages(pl.Callback):
