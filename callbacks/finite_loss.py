@@ -18,6 +18,8 @@ class FiniteLoss(pl.Callback):
         ValueError: names the optimiser step and what to change.
     """
 
+    counts_chunks = True  # see strategies/chunks.py
+
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
         self._first = 0
