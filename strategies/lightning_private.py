@@ -69,4 +69,5 @@ PRIVATE: tuple[tuple[Callable[[pl.Trainer], Any], str], ...] = (
     (lambda trainer: trainer.fit_loop.epoch_loop.automatic_optimization, "optim_progress"),
     (lambda trainer: trainer.precision_plugin, "_wrap_closure"),
     (lambda trainer: trainer.lightning_module, "_call_batch_hook"),
+    (lambda trainer: trainer.lightning_module, "_current_fx_name"),
 )

@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 import strategies  # noqa: F401  registers cuda_graph
 from callbacks import PlainProgress
+from callbacks.idle_hooks import skip_idle_hooks
 from training.checkpoints import check_checkpoint, experiment_folder, newest_checkpoint
 from training.checks import check_parts
 from training.parser import OneSentenceParser, explain
@@ -151,9 +152,11 @@ class TrainCLI(LightningCLI):
             bar = RichProgressBar(refresh_rate=10) if sys.stdout.isatty() else PlainProgress()
             trainer.callbacks = [*callbacks, bar]
         try:
-            return super().instantiate_trainer(**kwargs)
+            built = super().instantiate_trainer(**kwargs)
         except (TypeError, ModuleNotFoundError) as error:
             raise ValueError(f"the trainer cannot be built so: {error}") from error
+        skip_idle_hooks(built.callbacks)  # type: ignore[attr-defined]
+        return built
 
     def after_predict(self) -> None:
         """Keeps what ``predict_step`` gave, batch by batch, beside the run's checkpoints."""

@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+import yaml
 from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
     GradientAccumulationScheduler,
@@ -23,7 +24,7 @@ from datamodules import DigitsDataModule
 from lightning_modules import MNISTMLP
 from strategies import CUDAGraphStrategy
 from strategies.chunks import BATCH_HOOKS, STEP_HOOKS
-from tests.conftest import quiet_trainer
+from tests.conftest import ROOT, quiet_trainer
 from tests.helpers.rehearsal import RehearsedStrategy
 
 pytestmark = pytest.mark.filterwarnings(
@@ -246,3 +247,17 @@ def test_what_hooks_change_has_its_effect(device: str, change: str, message: str
         return
     for left, right in zip(weights(RehearsedStrategy()), weights("auto"), strict=True):
         torch.testing.assert_close(left, right, atol=2e-3, rtol=2e-3)
+
+
+def test_only_configs_for_a_gpu_name_a_strategy() -> None:
+    trainers = {
+        path.stem: yaml.safe_load(path.read_text()).get("trainer", {})
+        for path in (ROOT / "configs").glob("*.yaml")
+    }
+    named = {
+        name: trainer["strategy"] for name, trainer in trainers.items() if "strategy" in trainer
+    }
+    assert set(named) == {"mnist_fast", "mnist_cnn_fast", "mnist_cnn_best", "mini_gpt_shakespeare"}
+    for strategy in named.values():
+        assert strategy["class_path"] == "strategies.CUDAGraphStrategy"
+        assert CUDAGraphStrategy(**strategy["init_args"]).without_gpu == "auto"
