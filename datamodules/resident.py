@@ -7,7 +7,6 @@ tensor.
 
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import Tensor
 
 from datamodules.ordered import OrderedLoader
