@@ -53,6 +53,8 @@ class BestAndLast(ModelCheckpoint):
             init_args: {monitor: val/loss, mode: min}
     """
 
+    counts_chunks = True  # see strategies/chunks.py
+
     def __init__(
         self,
         monitor: str = "val/acc",

@@ -50,7 +50,7 @@ class Compile(pl.Callback):
         if self.without_gpu == "skip" and trainer.strategy.root_device.type != "cuda":
             return
         own_graphs = self.mode in ("reduce-overhead", "max-autotune")
-        if own_graphs and getattr(trainer.strategy, "steps_per_replay", 0):
+        if own_graphs and getattr(trainer.strategy, "captures", False):
             raise ValueError(
                 f"mode {self.mode} makes CUDA graphs of its own, which cannot be part of those of "
                 "strategy cuda_graph; take mode default or max-autotune-no-cudagraphs"

@@ -1,5 +1,6 @@
 """Stops a run whose loss is no longer a number."""
 
+import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,12 +19,15 @@ class FiniteLoss(pl.Callback):
         ValueError: names the optimiser step and what to change.
     """
 
+    counts_chunks = True  # see strategies/chunks.py
+
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
-        self._first = 0
+        self._steps: list[int] = []  # of each of the losses
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._losses.clear()
+        self._steps.clear()
 
     def on_train_batch_end(
         self,
@@ -33,17 +37,19 @@ class FiniteLoss(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if outputs is None:
-            return
         outputs = outputs if isinstance(outputs, dict) else {"loss": outputs}
-        # A batch that held several optimiser steps comes with the loss of each of them.
-        losses = outputs.get("losses", outputs["loss"]).detach().reshape(-1)
-        step = trainer.global_step
-        if not self._losses:
-            self._first = step - len(losses) + 1
+        loss, step = outputs.get("loss"), trainer.global_step
+        if loss is None:  # a training_step that skipped its step
+            return
+        # A batch that held several optimizer steps comes with the loss of each of them.
+        losses = outputs.get("losses", loss).detach().reshape(-1)
+        if losses.device.type == "cpu" and len(losses) == 1:
+            _refuse_infinite(losses.item(), step)
+            return
         self._losses.append(losses)
+        self._steps += range(step - len(losses) + 1, step + 1)
         every = trainer.log_every_n_steps
-        if losses.device.type == "cpu" or step // every > (self._first - 1) // every:
+        if losses.device.type == "cpu" or step // every > (self._steps[0] - 1) // every:
             self._check()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -58,11 +64,16 @@ class FiniteLoss(pl.Callback):
         if not self._losses:
             return
         values = torch.cat(self._losses).tolist()
+        steps, self._steps = self._steps, []
         self._losses.clear()
-        for offset, value in enumerate(values):
-            if not abs(value) < float("inf"):
-                raise ValueError(
-                    f"the training loss is {value} at step {self._first + offset}; no checkpoint "
-                    "was written after that. Lower the learning rate, clip gradients "
-                    "(--trainer.gradient_clip_val 1.0) or look for bad input data"
-                )
+        for step, value in zip(steps, values, strict=True):
+            _refuse_infinite(value, step)
+
+
+def _refuse_infinite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"the training loss is {loss} at step {step}; no checkpoint "
+            "was written after that. Lower the learning rate, clip gradients "
+            "(--trainer.gradient_clip_val 1.0) or look for bad input data"
+        )

@@ -14,6 +14,8 @@ class LearningRateLog(pl.Callback):
     with different optimisers do not share a plot.
     """
 
+    counts_chunks = True  # see strategies/chunks.py
+
     def __init__(self) -> None:
         self._logged: list[float] = []
         self._looked = 0

@@ -1,11 +1,12 @@
 """What the learning-rate callbacks share: one owner, exact resume."""
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import StochasticWeightAveraging
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -182,7 +183,7 @@ class LRSchedulerCallback(LearningRateLog, ABC):
                 f"{self._name} stretches over the steps of the run, and with limit_train_batches 0 "
                 "there are none; set --trainer.limit_train_batches to more, or use validate or test"
             )
-        steps = trainer.estimated_stepping_batches
+        steps = _optimizer_steps(trainer)
         total = steps if self.interval == "step" else trainer.max_epochs
         if total is None or not 0 < total < float("inf"):
             raise ValueError(
@@ -190,3 +191,18 @@ class LRSchedulerCallback(LearningRateLog, ABC):
                 "--trainer.max_steps or --trainer.max_epochs"
             )
         return int(total)
+
+
+def _optimizer_steps(trainer: pl.Trainer) -> int | float:
+    """Optimizer steps of the whole run, also where the accumulation changes between epochs."""
+    steps = trainer.estimated_stepping_batches
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    changing = [c for c in callbacks if isinstance(c, GradientAccumulationScheduler)]
+    batches = trainer.num_training_batches
+    if not changing or trainer.max_epochs == -1 or not math.isfinite(batches):
+        return steps
+    accumulated = [
+        changing[0].get_accumulate_grad_batches(e) for e in range(trainer.max_epochs or 0)
+    ]
+    steps = sum(math.ceil(batches / accumulate) for accumulate in accumulated)
+    return min(steps, trainer.max_steps) if trainer.max_steps != -1 else steps

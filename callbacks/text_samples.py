@@ -31,6 +31,7 @@ class TextSamples(pl.Callback):
     """
 
     reads = "tokens"
+    counts_chunks = True  # see strategies/chunks.py
 
     def __init__(
         self,

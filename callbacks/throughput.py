@@ -21,6 +21,8 @@ class Throughput(pl.Callback):
         ValueError: another unit.
     """
 
+    counts_chunks = True  # see strategies/chunks.py
+
     def __init__(self, unit: str = "images") -> None:
         if unit not in ("images", "tokens"):
             raise ValueError(f"unit must be images or tokens, got {unit!r}")

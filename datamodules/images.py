@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -123,6 +124,14 @@ class ImageDataModule(ResumableDataModule, ABC):
             images, labels = images.to(device), labels.to(device)
         images = images.unsqueeze(1).float().div_(255).sub_(self.mean).div_(self.std)
         return images, labels  # (N, 1, 28, 28), (N,)
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """As Lightning's, without a search through a batch that lies on the device already."""
+        if self.resident and batch[0].device == device:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Moves the images of a training batch about; all others stay as they are."""

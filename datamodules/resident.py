@@ -6,9 +6,7 @@ tensor.
 """
 
 from collections.abc import Callable, Iterator
-from itertools import takewhile
 
-import torch
 from torch import Tensor
 
 from datamodules.ordered import OrderedLoader
@@ -32,21 +30,14 @@ class ResidentLoader(OrderedLoader):
             self._position += 1
             yield self.gather(batches[self._position - 1])
 
-    def chunks(self, room: Callable[[], int]) -> Iterator[Tensor]:
-        """The rest of an epoch as row numbers of several batches at once.  # (m, B)
+    def chunks(self, room: Callable[[], int]) -> Iterator[list[Tensor]]:
+        """The rest of an epoch as row numbers (B,) of several batches at once.
 
         Args:
-            room: asked before each chunk for the most batches that it may hold. A batch of another
-                size, such as a smaller last one, comes alone.
+            room: asked before each chunk for the number of batches that it holds.
         """
         batches = self._begin()
         while self._position < len(batches):
-            size = len(batches[self._position])
-            group = list(
-                takewhile(
-                    lambda rows, size=size: len(rows) == size,
-                    batches[self._position : self._position + room()],
-                )
-            )
-            self._position += len(group)
-            yield torch.stack(group)
+            chunk = batches[self._position : self._position + room()]
+            self._position += len(chunk)
+            yield chunk

@@ -1,5 +1,7 @@
 """What every image classifier shares: loss, metrics and optimiser."""
 
+from typing import Any
+
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
@@ -45,6 +47,20 @@ class ImageClassifier(pl.LightningModule):
         self.test_acc = MulticlassAccuracy(num_classes, average="micro")
         self.test_class_acc = MulticlassAccuracy(num_classes, average=None)
         self.confusion = MulticlassConfusionMatrix(num_classes)
+
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        """As Lightning's, but of the training steps only those whose values a logger takes.
+
+        What ``training_step`` logs is shown every ``log_every_n_steps`` steps and at the end of an
+        epoch; to keep it at every step costs more than a small layer.
+        """
+        trainer = self._trainer
+        if trainer is not None and self._current_fx_name == "training_step":
+            every = trainer.log_every_n_steps
+            due = every and (trainer.global_step + 1) % every == 0
+            if not (due or trainer.is_last_batch or trainer.fast_dev_run or kwargs.get("on_epoch")):
+                return
+        super().log(name, value, *args, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)

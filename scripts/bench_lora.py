@@ -90,7 +90,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--quantize", choices=("4bit",), help="keep the frozen layers in 4 bits")
     parser.add_argument("--precision", default="bf16-mixed", help="(%(default)s)")
     parser.add_argument("--accelerator", default="auto", help="(%(default)s)")
-    parser.add_argument("--strategy", default="cuda_graph_auto", help="(%(default)s)")
+    parser.add_argument(
+        "--strategy",
+        default="cuda_graph" if torch.cuda.is_available() else "auto",
+        help="(cuda_graph with a GPU, auto without)",
+    )
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--steps", type=int, default=50, help="between two looks (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="looks (%(default)s)")

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from training.cli import TrainCLI
 from training.quiet import quiet
 
@@ -53,7 +55,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--devices", type=int, default=2, help="GPUs, or processes on a CPU")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row")
     parser.add_argument(
-        "--strategy", default="cuda_graph_ddp_auto", help="how several devices work together"
+        "--strategy",
+        default="cuda_graph_ddp" if torch.cuda.is_available() else "ddp",
+        help="how several devices work together (cuda_graph_ddp with GPUs, ddp without)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments, options = parser.parse_known_args(argv[1:])

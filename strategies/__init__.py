@@ -1,4 +1,4 @@
-"""How the Trainer runs optimiser steps: several an iteration, on a GPU as a CUDA graph."""
+"""Strategies that replay the training step as CUDA graphs."""
 
 from strategies.cuda_graph import CUDAGraphDDPStrategy, CUDAGraphStrategy
 

@@ -1,206 +1,230 @@
-"""``strategy: cuda_graph``: the optimiser steps of any plain LightningModule as CUDA graphs."""
+"""``strategy: cuda_graph``: the training step of any plain LightningModule as CUDA graphs."""
 
-import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, StrategyRegistry
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
 
 from callbacks.lr_scheduler import LRSchedulerCallback
+from strategies.chunks import Chunk, ChunkLoader, refuse_unseen_hooks
+from strategies.lightning_private import close_step, count_steps, ends_step, skips_backward
+from strategies.recorder import Recorder, average_gradients, rounded_rates
+from strategies.step_graphs import StepGraphs
 from strategies.stepper import RowLoader, Stepper
 
 
-class Chunk(NamedTuple):
-    """What the Trainer sees as one batch: row numbers (m * B,) of m batches."""
-
-    rows: Tensor
-    batches: int
-
-
-class ChunkLoader:
-    """Gives the Trainer's loop several batches at a time and keeps its counts as if one by one."""
-
-    def __init__(self, loader: RowLoader, trainer: pl.Trainer) -> None:
-        self.loader = loader
-        self.trainer = trainer
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    @property
-    def batch_sampler(self) -> Any:
-        """Where Lightning looks for ``set_epoch``."""
-        return getattr(self.loader, "batch_sampler", None)
-
-    def __iter__(self) -> Iterator[Chunk]:
-        for rows in self.loader.chunks(self._room):
-            self._count(len(rows) - 1)
-            yield Chunk(rows.reshape(-1), len(rows))
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.loader.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.loader.load_state_dict(state)
-
-    def _room(self) -> int:
-        """Batches until something has to happen in between: a log, a validation or the end."""
-        trainer, accumulate = self.trainer, self.trainer.accumulate_grad_batches
-        steps = trainer.log_every_n_steps or 1
-        steps -= trainer.global_step % steps
-        if trainer.max_steps > 0:
-            steps = min(steps, trainer.max_steps - trainer.global_step)
-        ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        room = min(steps * accumulate, trainer.fit_loop.max_batches - ready)
-        validate = trainer.val_check_batch
-        if validate is not None and math.isfinite(validate):
-            room = min(room, validate - ready % validate)
-        return max(1, int(room))
-
-    def _count(self, more: int) -> None:
-        """Counts the batches of a chunk but one, which the loop counts itself."""
-        loop = self.trainer.fit_loop
-        loop._data_fetcher.fetched += more  # type: ignore[union-attr]
-        progress = loop.epoch_loop.batch_progress
-        for counts in (progress.current, progress.total):
-            for name in ("ready", "started", "processed", "completed"):
-                setattr(counts, name, getattr(counts, name) + more)
-
-
 class GraphSteps:
-    """What both strategies share: chunks in, optimiser steps out."""
+    """What both strategies share. Without a GPU all of it is Lightning's own.
+
+    Lightning's loop calls ``training_step``, ``backward`` and ``optimizer_step`` of a strategy and,
+    around them, all hooks. Each of the three replays its part of the captured step, so the hooks
+    are called when they are due. The first ``warmup_steps`` steps, and batches of another shape
+    than the captured one, are computed without a graph.
+    """
 
     lightning_module: Any
-    strategy_name: str
+    precision_plugin: Any
     root_device: torch.device
 
     def __init__(
         self,
-        steps_per_replay: int = 10,
+        steps_per_turn: int = 1,
         warmup_steps: int = 2,
         without_gpu: str = "error",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if steps_per_replay < 0 or warmup_steps < 1:
-            raise ValueError("steps_per_replay must be 0 or more, warmup_steps at least 1")
+        if steps_per_turn < 1 or warmup_steps < 1:
+            raise ValueError("steps_per_turn and warmup_steps must be at least 1")
         if without_gpu not in ("error", "auto"):
             raise ValueError(f"without_gpu must be error or auto, got {without_gpu!r}")
-        self.steps_per_replay = steps_per_replay
+        self.steps_per_turn = steps_per_turn
         self.warmup_steps = warmup_steps
         self.without_gpu = without_gpu
-        self._stepper: Stepper | None = None
         self._loader: RowLoader | None = None
-        self._extra_steps = 0
+        self._own_recorder: Recorder | None = None
+        self._forget()
+
+    @property
+    def captures(self) -> bool:
+        """Whether steps are captured; otherwise Lightning's own loop runs unchanged."""
+        return self.root_device.type == "cuda"
+
+    @property
+    def _chunked(self) -> bool:
+        return self.captures and self.steps_per_turn > 1
 
     def _check_device(self, device: torch.device) -> None:
-        captures = self.steps_per_replay > 0
-        if captures and device.type != "cuda" and self.without_gpu == "error":
+        if device.type != "cuda" and self.without_gpu == "error":
             raise ValueError(
-                f"strategy cuda_graph needs a CUDA GPU and this run is on the {device.type}; take "
-                "it out, or write cuda_graph_auto, which takes the steps one by one there"
+                f"strategy cuda_graph needs a CUDA GPU and this run is on the {device.type}; set "
+                "--trainer.strategy auto, or in a config the strategy's argument without_gpu: auto"
             )
+
+    def _forget(self) -> None:
+        """Drops all graphs; the next steps are computed without."""
+        self._graphs: StepGraphs | None = None
+        self._stepper: Stepper | None = None
+        self._warmup_left = self.warmup_steps
+        self._replays = False
+        self._chunk_steps = 0
+
+    @property
+    def _recorder(self) -> Recorder:
+        if self._own_recorder is None:
+            self._own_recorder = Recorder(self.root_device)
+        return self._own_recorder
+
+    def setup(self, trainer: pl.Trainer) -> None:
+        super().setup(trainer)  # type: ignore[misc]
+        if trainer.state.fn == TrainerFn.FITTING and self.captures:
+            _refuse_what_cannot_be_captured(trainer)
+            if self._chunked:
+                refuse_unseen_hooks(trainer)
 
     def process_dataloader(self, dataloader: Any) -> Any:
         trainer = self.lightning_module.trainer
-        if not trainer.training:
-            return dataloader
+        if not (trainer.training and self._chunked):
+            return super().process_dataloader(dataloader)  # type: ignore[misc]
         if not (hasattr(dataloader, "chunks") and hasattr(dataloader, "gather")):
             raise ValueError(
-                f"strategy cuda_graph needs the data on the device, and the train loader is a "
-                f"{type(dataloader).__name__}; set --data.init_args.resident true"
+                f"several steps per turn need the data on the device, and the train loader is a "
+                f"{type(dataloader).__name__}; set --data.init_args.resident true, or "
+                "--trainer.strategy.init_args.steps_per_turn 1"
             )
         self._loader = dataloader
-        return ChunkLoader(dataloader, trainer)
+        return ChunkLoader(dataloader, trainer, self.steps_per_turn)
 
     def batch_to_device(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(batch, Chunk):
             return batch
         return super().batch_to_device(batch, *args, **kwargs)  # type: ignore[misc]
 
-    def training_step(self, chunk: Chunk, *args: Any) -> Any:
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.captures:
+            return super().training_step(*args, **kwargs)  # type: ignore[misc]
         trainer = self.lightning_module.trainer
-        if self._stepper is None:
-            self._stepper = self._build_stepper(trainer)
-        steps = math.ceil(chunk.batches / trainer.accumulate_grad_batches)
-        result = self._stepper.run(
-            chunk.rows.view(chunk.batches, -1), _learning_rates(trainer, steps)
-        )
-        self._extra_steps = steps - 1
-        return result
+        if isinstance(args[0], Chunk):
+            return self._take_chunk(trainer, args[0])
+        self._replays = self._can_replay(trainer, args[0])
+        if not self._replays:
+            with self._recorder.aside():
+                return super().training_step(*args, **kwargs)  # type: ignore[misc]
+        assert self._graphs is not None
+        return self._graphs.forward(args[0], _begins_step(trainer))
 
-    def backward(self, closure_loss: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return closure_loss  # done within the step
+    def _can_replay(self, trainer: pl.Trainer, batch: Any) -> bool:
+        if skips_backward(trainer):
+            return False
+        if self._graphs is not None and not self._graphs.fits():
+            self._forget()  # a callback unfroze layers, or changed the accumulation
+        if self._warmup_left:
+            return False
+        if self._graphs is None:
+            if not _begins_step(trainer):
+                return False
+            self._graphs = StepGraphs(trainer, self._recorder, batch)
+        return self._graphs.takes(batch)
 
-    def optimizer_step(self, optimizer: Optimizer, closure: Any, *args: Any, **kwargs: Any) -> Any:
-        loss = closure()
-        loop = self.lightning_module.trainer.fit_loop.epoch_loop
-        progress = loop.automatic_optimization.optim_progress.optimizer.step
-        for counts in (progress.current, progress.total):
-            counts.ready += self._extra_steps
-            counts.completed += self._extra_steps
-        loop._batches_that_stepped += self._extra_steps
+    def backward(
+        self, closure_loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        if self._chunked:
+            return closure_loss  # computed within the step
+        if not self.captures:
+            return super().backward(closure_loss, optimizer, *args, **kwargs)  # type: ignore[misc]
+        module, plugin, last = self.lightning_module, self.precision_plugin, self._ends_step()
+        closure_loss = plugin.pre_backward(closure_loss, module)
+        if self._replays:
+            assert self._graphs is not None
+            self._graphs.backward(last)
+        else:
+            with self._recorder.aside():
+                plugin.backward(closure_loss, module, optimizer, *args, **kwargs)
+                self._average_gradients(last)
+        return plugin.post_backward(closure_loss, module)
+
+    def _ends_step(self) -> bool:
+        return ends_step(self.lightning_module.trainer)
+
+    def _average_gradients(self, last: bool) -> None:
+        world_size = self.lightning_module.trainer.world_size
+        if last and world_size > 1:
+            gradients = [p.grad for p in self.lightning_module.parameters() if p.grad is not None]
+            average_gradients(gradients, world_size)
+
+    def optimizer_step(
+        self, optimizer: Optimizer, closure: Callable[[], Any], model: Any = None, **kwargs: Any
+    ) -> Any:
+        if self._chunked:
+            loss = closure()
+            trainer, steps = self.lightning_module.trainer, self._chunk_steps
+            # Lightning counts one step, and zeroed gradients if the last batch begins a step.
+            count_steps(trainer, steps - 1, steps - _begins_step(trainer))
+            return loss
+        if not self.captures:
+            return super().optimizer_step(optimizer, closure, model, **kwargs)  # type: ignore[misc]
+        loss = close_step(self.precision_plugin, self.lightning_module, optimizer, closure)
+        if not (self._replays and self._graphs is not None and self._graphs.optimize()):
+            with self._recorder.aside(), rounded_rates(optimizer):
+                optimizer.step(**kwargs)
+            self._warmup_left = max(0, self._warmup_left - 1)
+        self._replays = False
         return loss
 
-    def teardown(self) -> None:
-        self._stepper = self._loader = None
-        super().teardown()  # type: ignore[misc]
+    def _take_chunk(self, trainer: pl.Trainer, chunk: Chunk) -> Any:
+        accumulate = trainer.accumulate_grad_batches
+        if self._stepper is None or self._stepper.accumulate != accumulate:
+            assert self._loader is not None
+            self._stepper = Stepper(
+                trainer, self._loader, self._recorder, self.steps_per_turn, self.warmup_steps
+            )
+        batches = list(chunk.rows.split(chunk.sizes))
+        index = trainer.fit_loop.batch_idx + 1 - len(batches)
+        first = accumulate - index % accumulate
+        steps = [batches[:first]]
+        steps += [batches[at : at + accumulate] for at in range(first, len(batches), accumulate)]
+        self._chunk_steps = len(steps)
+        return self._stepper.run(steps, _learning_rates(trainer, len(steps)), index)
 
-    def _build_stepper(self, trainer: pl.Trainer) -> Stepper:
-        module = trainer.lightning_module
-        if not module.automatic_optimization or len(trainer.optimizers) != 1:
-            raise ValueError(
-                f"strategy cuda_graph steps one optimiser by itself, and {type(module).__name__} "
-                "optimises by hand or with several; take the strategy out"
-            )
-        if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
-            raise ValueError(
-                "strategy cuda_graph takes several steps between two looks at a scheduler of "
-                "configure_optimizers; use a callback such as callbacks.OneCycle instead"
-            )
-        validate, accumulate = trainer.val_check_batch, trainer.accumulate_grad_batches
-        if (
-            validate is not None
-            and math.isfinite(validate)
-            and (validate < trainer.fit_loop.max_batches and validate % accumulate)
-        ):
-            raise ValueError(
-                f"strategy {self.strategy_name} cannot validate within an optimiser step: make "
-                "--trainer.val_check_interval a multiple of --trainer.accumulate_grad_batches"
-            )
-        if isinstance(trainer.optimizers[0], torch.optim.LBFGS):
-            raise ValueError("LBFGS calls its steps itself; take another strategy or optimiser")
-        if getattr(trainer.precision_plugin, "scaler", None) is not None:
-            raise ValueError(
-                "strategy cuda_graph cannot scale losses as 16-mixed does; use "
-                "--trainer.precision bf16-mixed"
-            )
-        assert self._loader is not None
-        unroll = self.steps_per_replay if self.root_device.type == "cuda" else 0
-        return Stepper(trainer, self._loader, unroll, self.warmup_steps)
+    # A checkpoint restored within a fit, as Lightning's tuners do, brings an optimizer state that
+    # no graph knows.
+    def load_optimizer_state_dict(self, checkpoint: Any) -> None:
+        self._forget()
+        super().load_optimizer_state_dict(checkpoint)  # type: ignore[misc]
+
+    def teardown(self) -> None:
+        self._forget()
+        self._loader = self._own_recorder = None
+        super().teardown()  # type: ignore[misc]
 
 
 class CUDAGraphStrategy(GraphSteps, SingleDeviceStrategy):
-    """One GPU; the Trainer's loop turns once a log interval, the GPU does the steps in between.
+    """One GPU; forward, backward and optimizer step are replays of CUDA graphs.
 
     A ``LightningModule`` needs no change: a ``training_step`` that returns a loss and logs tensors,
-    one optimiser, and data that is resident on the device. Learning-rate callbacks, gradient
-    clipping, accumulation, bf16 and checkpoints work as without it, and a checkpoint of a graphed
-    run continues ungraphed and the other way round. Callbacks are called once for all the steps
-    between two logs.
+    and one optimizer. Hooks, callbacks, learning-rate schedules, gradient clipping, accumulation,
+    bf16 and checkpoints work as without it, and a checkpoint of a graphed run continues ungraphed
+    and the other way round. The Python code of ``training_step`` runs only until it is captured.
+
+    With ``steps_per_turn`` above 1 the Trainer's loop turns once for several optimizer steps, each
+    one graph from gather to optimizer, which pays for nets whose step takes less time on the GPU
+    than Lightning's loop takes on the host. It needs data that is resident on the device, hooks
+    between the steps are refused by name, and callbacks are called once per turn.
 
     Args:
-        steps_per_replay: optimiser steps in one graph. More saves launches and costs capture time.
-            With 0 nothing is captured: the steps are taken eagerly, on any device.
-        warmup_steps: steps that are taken eagerly before the capture; they train like all others.
-        without_gpu: ``error`` refuses to run on a CPU; ``auto`` takes the steps eagerly there.
+        steps_per_turn: most optimizer steps per turn of the Trainer's loop.
+        warmup_steps: optimizer steps without a graph before the capture; they train as well.
+        without_gpu: ``error`` refuses to run on a CPU, ``auto`` runs Lightning's own loop there.
 
     Raises:
-        ValueError: there is no GPU; or the module, the loader or the optimiser cannot be captured.
+        ValueError: there is no GPU; or the module, the loader or the optimizer cannot be captured.
 
     Example::
 
@@ -220,17 +244,17 @@ class CUDAGraphStrategy(GraphSteps, SingleDeviceStrategy):
         if len(devices) > 1:
             raise ValueError(
                 f"strategy {self.strategy_name} is for one device; with several take "
-                "--trainer.strategy cuda_graph_ddp, or cuda_graph_ddp_auto where there is no GPU"
+                "--trainer.strategy cuda_graph_ddp, or ddp where there is no GPU"
             )
         self._check_device(devices[0])
         self._root_device = devices[0]
 
 
 class CUDAGraphDDPStrategy(GraphSteps, DDPStrategy):
-    """The same on several GPUs: the gradients are averaged over NCCL within the graph.
+    """The same on several GPUs: the gradients are averaged over NCCL within a graph.
 
     Args:
-        steps_per_replay: as for :class:`CUDAGraphStrategy`.
+        steps_per_turn: as for :class:`CUDAGraphStrategy`.
         warmup_steps: as for :class:`CUDAGraphStrategy`.
         without_gpu: as for :class:`CUDAGraphStrategy`.
     """
@@ -238,38 +262,55 @@ class CUDAGraphDDPStrategy(GraphSteps, DDPStrategy):
     strategy_name = "cuda_graph_ddp"
 
     def configure_ddp(self) -> None:
-        """No wrapper: its hooks are not for a graph. All begin with the first one's weights."""
+        """No wrapper where steps are captured: all begin with the weights of the first process."""
         self._check_device(self.root_device)
+        if not self.captures:
+            super().configure_ddp()
+            return
         for tensor in [*self.lightning_module.parameters(), *self.lightning_module.buffers()]:
             torch.distributed.broadcast(tensor.detach(), src=0)
 
 
+def _begins_step(trainer: pl.Trainer) -> bool:
+    return trainer.fit_loop.batch_idx % trainer.accumulate_grad_batches == 0
+
+
+def _refuse_what_cannot_be_captured(trainer: pl.Trainer) -> None:
+    module = trainer.lightning_module
+    name = type(module).__name__
+    if not module.automatic_optimization or len(trainer.optimizers) != 1:
+        raise ValueError(
+            f"strategy cuda_graph steps one optimizer by itself, and {name} optimizes by hand or "
+            "with several; set --trainer.strategy auto"
+        )
+    if is_overridden("optimizer_zero_grad", module):
+        raise ValueError(
+            f"{name} overrides optimizer_zero_grad, and strategy cuda_graph sets gradients itself; "
+            "set --trainer.strategy auto"
+        )
+    if isinstance(trainer.optimizers[0], torch.optim.LBFGS):
+        raise ValueError(
+            "LBFGS calls its steps itself; take another optimizer, or set --trainer.strategy auto"
+        )
+    if getattr(trainer.precision_plugin, "scaler", None) is not None:
+        raise ValueError(
+            "strategy cuda_graph cannot scale losses as 16-mixed does; use "
+            "--trainer.precision bf16-mixed"
+        )
+
+
 def _learning_rates(trainer: pl.Trainer, steps: int) -> list[list[float]]:
-    for callback in trainer.callbacks:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, LRSchedulerCallback):
             return callback.take(steps)
     return [[float(group["lr"]) for group in trainer.optimizers[0].param_groups]] * steps
 
 
 def register() -> None:
-    """Makes the strategies known to ``Trainer(strategy=NAME)`` and to the command line.
-
-    ``cuda_graph`` and ``cuda_graph_ddp`` insist on a GPU, with ``_auto`` behind the name they take
-    the steps eagerly where there is none; ``multi_step`` and ``multi_step_ddp`` take them eagerly
-    everywhere.
-    """
-    one, several = CUDAGraphStrategy, CUDAGraphDDPStrategy
-    named: tuple[tuple[str, type, dict[str, Any]], ...] = (
-        ("cuda_graph", one, {}),
-        ("cuda_graph_auto", one, {"without_gpu": "auto"}),
-        ("cuda_graph_ddp", several, {}),
-        ("cuda_graph_ddp_auto", several, {"without_gpu": "auto"}),
-        ("multi_step", one, {"steps_per_replay": 0}),
-        ("multi_step_ddp", several, {"steps_per_replay": 0}),
-    )
-    for name, strategy, arguments in named:
-        if name not in StrategyRegistry:
-            StrategyRegistry.register(name, strategy, strategy.__doc__, **arguments)
+    """Makes the strategies known to ``Trainer(strategy=NAME)`` and to the command line."""
+    for strategy in (CUDAGraphStrategy, CUDAGraphDDPStrategy):
+        if strategy.strategy_name not in StrategyRegistry:
+            StrategyRegistry.register(strategy.strategy_name, strategy, strategy.__doc__)
 
 
 register()

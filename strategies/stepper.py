@@ -1,269 +1,234 @@
-"""Runs optimiser steps of a LightningModule back to back, on a GPU as replays of a CUDA graph."""
+"""Takes several optimizer steps of a LightningModule in a row, as replays of one CUDA graph."""
 
-import gc
-import inspect
-from collections.abc import Callable
+from itertools import takewhile
 from typing import Any, Protocol
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
+
+from strategies.lightning_private import batch_hook
+from strategies.recorder import (
+    GraphOptimizer,
+    Recorder,
+    Recording,
+    average_gradients,
+    rounded_rates,
+)
+from strategies.step_graphs import (
+    captured_index,
+    log_arguments,
+    loggable,
+    logging_to,
+    unread_counters,
+)
 
 
 class RowLoader(Protocol):
     """What a train loader must offer: batches by row numbers, gathered on the device."""
 
     def __len__(self) -> int: ...
-    def chunks(self, room: Callable[[], int]) -> Any: ...
+    def chunks(self, room: Any) -> Any: ...
     def gather(self, rows: Tensor) -> Any: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class Stepper:
-    """Takes several optimiser steps of a module's ``training_step`` without the Trainer's loop.
+    """Takes several optimizer steps of a module's ``training_step`` without the Trainer's loop.
 
     The first ``warmup`` steps of a run are taken eagerly; they train like all others and let the
-    libraries set themselves up. Then one step (and ``unroll`` of them in a row) is captured as a
-    CUDA graph: batch gather, transfer hooks, forward, backward, gradient clipping and optimiser.
-    Row numbers and learning rates wait in buffers on the device; a counter, moved on by the graph
-    itself, says which of them are next. So a replay needs nothing from the host.
-
-    Source: PyTorch's notes on CUDA graphs, https://docs.pytorch.org/docs/stable/notes/cuda.html.
+    libraries set themselves up. Then one step is captured as a CUDA graph: batch gather, transfer
+    hooks, forward, backward, gradient clipping and optimizer. Row numbers and learning rates wait
+    in buffers on the device; a counter, moved on by the graph itself, says which of them are next.
+    So a replay needs nothing from the host. Steps with a batch of another size, such as a smaller
+    last one, are taken eagerly.
 
     Args:
         trainer: the running Trainer.
         loader: the train loader whose rows are gathered.
-        unroll: optimiser steps in one graph; 0 to take every step eagerly.
+        recorder: what captures.
+        most: most optimizer steps of one :meth:`run`.
         warmup: eager steps before the capture.
 
     Raises:
         ValueError: the step holds something that a graph cannot; the message names it.
     """
 
-    def __init__(self, trainer: pl.Trainer, loader: RowLoader, unroll: int, warmup: int) -> None:
+    def __init__(
+        self,
+        trainer: pl.Trainer,
+        loader: RowLoader,
+        recorder: Recorder,
+        most: int,
+        warmup: int,
+    ) -> None:
         self.trainer = trainer
         self.module: pl.LightningModule = trainer.lightning_module
         self.loader = loader
-        self.unroll = unroll
+        self.recorder = recorder
+        self.most = most
         self.warmup = warmup
         self.optimizer = trainer.optimizers[0]
         self.device = self.module.device
         self.accumulate = trainer.accumulate_grad_batches
-        self.most = max(1, trainer.log_every_n_steps)
-        takes_index = is_param_in_hook_signature(self.module.training_step, "batch_idx", min_args=2)
-        self._index_argument = (0,) if takes_index else ()
-        # The batch is on the device already; on a CPU Lightning's look whether it is costs as much
-        # as a small layer.
+        # The batch is on the device already; Lightning's look whether it is costs as much as a
+        # small layer.
         owners = [owner for owner in (self.module, trainer.datamodule) if owner is not None]
         self._moves = any(is_overridden("transfer_batch_to_device", owner) for owner in owners)
-        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
-        self._stream = torch.cuda.Stream(self.device) if unroll else None
+        self._clips = bool(trainer.gradient_clip_val) or is_overridden(
+            "configure_gradient_clipping", self.module
+        )
+        self._graph: Recording | None = None
+        self._graph_optimizer: GraphOptimizer | None = None
+        # Last value, and sum of value times images, of what is logged; and the arguments of log.
         self._logged: dict[str, tuple[Tensor, Tensor, dict[str, Any]]] = {}
-        self._losses = torch.zeros(self.most, device=self.device)
+        self._losses = torch.zeros(most, device=self.device)
         self._cursor = torch.zeros(1, dtype=torch.long, device=self.device)
-        # A graph reads this memory at every replay, so it lives as long as the graphs do.
+        # A graph reads this memory at every replay, so it lives as long as the graph does.
         self._offsets = torch.arange(self.accumulate, device=self.device)
-        self._rates = torch.zeros(self.most, len(self.optimizer.param_groups), device=self.device)
+        self._rates = torch.zeros(most, len(self.optimizer.param_groups), device=self.device)
         self._rows: Tensor | None = None
 
-    def run(self, rows: Tensor, rates: list[list[float]]) -> dict[str, Tensor]:
+    def run(self, steps: list[list[Tensor]], rates: list[list[float]], index: int) -> Any:
         """Trains on some batches and logs what ``training_step`` logged.
 
         Args:
-            rows: row numbers (m, B) of m batches; ``accumulate`` of them make an optimiser step.
-            rates: learning rates of each optimiser step, one a parameter group.
+            steps: row numbers (B,) of the batches of each optimizer step.
+            rates: learning rates of each optimizer step, one per parameter group.
+            index: number within the epoch of the first batch.
 
         Returns:
             ``loss`` of the last step and ``losses`` (steps,) of all.
         """
-        steps = len(rates)
-        if self.unroll:
-            # A graph reads rates in float32; a step taken eagerly must take the very same.
-            rates = torch.tensor(rates).tolist()
         for _, total, _ in self._logged.values():
             total.zero_()
         self._cursor.zero_()
-        done = self._eager(rows, rates, 0, min(steps, self.warmup) if self._fits(rows) else steps)
-        if done < steps:
-            self._fill(rows, rates)
-            while done < steps:
-                length = self.unroll if steps - done >= self.unroll else 1
-                self._graph(length).replay()
-                done += length
-        self._log(steps, rows.shape[1] * self.accumulate)
-        losses = self._losses[:steps].clone()
+        alike = sum(1 for _ in takewhile(self._fits, steps))
+        eager = min(alike, self.warmup)
+        self.warmup -= eager
+        done = 0
+        for number, batches in enumerate(steps):
+            if number == eager and eager < alike:
+                self._replay(steps[eager:alike], rates, eager)
+            if not eager <= number < alike:
+                self._take(batches, rates[number], index + done)
+            done += len(batches)
+        self._log([rows for batches in steps for rows in batches])
+        losses = self._losses[: len(steps)].clone()
         return {"loss": losses[-1], "losses": losses}
 
-    def _fits(self, rows: Tensor) -> bool:
-        """Whether a graph can take these rows: full optimiser steps of the batch size it knows."""
-        if not self.unroll or len(rows) % self.accumulate:
+    def _fits(self, batches: list[Tensor]) -> bool:
+        """Whether a graph can take these rows: a full optimizer step of the batch size it knows."""
+        if len(batches) != self.accumulate:
             return False
         if self._rows is None:
-            shape = (self.most * self.accumulate, rows.shape[1])
+            shape = (self.most * self.accumulate, len(batches[0]))
             self._rows = torch.zeros(shape, dtype=torch.long, device=self.device)
-        return self._rows.shape[1] == rows.shape[1]
+        return all(len(rows) == self._rows.shape[1] for rows in batches)
 
-    def _fill(self, rows: Tensor, rates: list[list[float]]) -> None:
-        assert self._rows is not None
-        self._rows[: len(rows)].copy_(rows)
-        host = torch.tensor(rates).pin_memory()
-        self._rates[: len(rates)].copy_(host, non_blocking=True)
-
-    def _eager(self, rows: Tensor, rates: list[list[float]], done: int, until: int) -> int:
-        """Takes steps ``done`` to ``until`` one by one; gives how many are done then."""
-        if self.unroll:
-            self.warmup = max(0, self.warmup - until)
-            self._stream.wait_stream(torch.cuda.current_stream())  # type: ignore[union-attr]
+    def _take(self, batches: list[Tensor], rates: list[float], index: int) -> None:
+        """One eager step."""
         groups = self.optimizer.param_groups
         scheduled = [group["lr"] for group in groups]  # already that of the step after these
-        with torch.cuda.stream(self._stream):
-            for step in range(done, until):
-                self._step(rows[step * self.accumulate : (step + 1) * self.accumulate], rates[step])
+        with self.recorder.aside():
+            for number, rows in enumerate(batches):
+                self._gradients(rows, number == 0, (index + number,))
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate
+            with rounded_rates(self.optimizer):
+                self._finish(self.optimizer.step)
         for group, rate in zip(groups, scheduled, strict=True):
             group["lr"] = rate
-        if self._stream is not None:
-            torch.cuda.current_stream().wait_stream(self._stream)
-        return max(done, until)
 
-    def _graph(self, length: int) -> torch.cuda.CUDAGraph:
-        if length not in self._graphs:
-            self._graphs[length] = self._capture(length)
-        return self._graphs[length]
-
-    def _capture(self, length: int) -> torch.cuda.CUDAGraph:
-        assert self._stream is not None
+    def _replay(self, steps: list[list[Tensor]], rates: list[list[float]], first: int) -> None:
         assert self._rows is not None
-        graph = torch.cuda.CUDAGraph()
-        groups = self.optimizer.param_groups
-        flags = [group.get("capturable") for group in groups]
-        rates = [group["lr"] for group in groups]
-        generator = torch.cuda.default_generators[self.device.index]
-        chances = generator.clone_state()
-        collecting = gc.isenabled()
-        gc.disable()  # freeing another graph's memory would break the capture
-        for state in self.optimizer.state.values():
-            # Optimisers that are not fused count their steps on the host.
-            if isinstance(state.get("step"), Tensor):
-                state["step"] = state["step"].to(self.device)
-        self._stream.wait_stream(torch.cuda.current_stream())
-        torch.cuda.synchronize(self.device)
-        with torch.cuda.stream(self._stream):
-            graph.capture_begin(capture_error_mode="thread_local")
-            try:
-                for group, flag in zip(groups, flags, strict=True):
-                    if flag is not None:
-                        group["capturable"] = True
-                for _ in range(length):
-                    rows = self._rows.index_select(
-                        0, self._cursor * self.accumulate + self._offsets
-                    )
-                    self._step(rows, list(self._rates.index_select(0, self._cursor)[0]))
-            except Exception as error:
-                _abandon(graph)
-                generator.graphsafe_set_state(chances)
-                raise ValueError(_explain(error)) from error
-            finally:
-                for group, flag, rate in zip(groups, flags, rates, strict=True):
-                    group["lr"] = rate
-                    if flag is not None:
-                        group["capturable"] = flag
-                if collecting:
-                    gc.enable()
-            graph.capture_end()
-        torch.cuda.current_stream().wait_stream(self._stream)
-        return graph
+        rows = torch.stack([rows for batches in steps for rows in batches])
+        start = first * self.accumulate
+        self._rows[start : start + len(rows)].copy_(rows)
+        host = torch.tensor(rates[first : first + len(steps)])
+        host = host.pin_memory() if self.device.type == "cuda" else host
+        self._rates[first : first + len(steps)].copy_(host, non_blocking=True)
+        if self._graph is None or self._graph_optimizer is None:
+            self._graph_optimizer = GraphOptimizer(self.optimizer, self.device)
+            self._graph = self.recorder.capture(self._run_step)
+        if not self._graph_optimizer.as_captured:
+            raise ValueError(
+                "a callback changes settings of the optimizer other than the learning rate, such "
+                "as OneCycle's cycle_momentum, and several steps per turn would not notice; set "
+                "--trainer.strategy.init_args.steps_per_turn 1"
+            )
+        for _ in steps:
+            self._graph.replay()
 
-    def _step(self, rows: Tensor, rates: list[Any]) -> None:
-        """One optimiser step on the batches of ``rows`` (accumulate, B)."""
-        module, optimizer = self.module, self.optimizer
-        for group in optimizer.param_groups:  # zero_grad, without what it tells a profiler
-            for parameter in group["params"]:
-                parameter.grad = None
-        total: Tensor | None = None
-        module.__dict__["log"] = self._record
-        try:
-            for batch_rows in rows:
-                batch = self.trainer.precision_plugin.convert_input(self.loader.gather(batch_rows))
-                if self._moves:
-                    batch = module._call_batch_hook(
-                        "transfer_batch_to_device", batch, self.device, 0
-                    )
-                batch = module._call_batch_hook("on_after_batch_transfer", batch, 0)
-                with self.trainer.precision_plugin.train_step_context():
-                    output = module.training_step(batch, *self._index_argument)
-                loss: Any = output["loss"] if isinstance(output, dict) else output
-                loss = loss / self.accumulate if self.accumulate > 1 else loss
-                module.backward(loss)
-                total = loss.detach() if total is None else total + loss.detach()
-        finally:
-            del module.__dict__["log"]
-        self._average_gradients()
-        if self.trainer.gradient_clip_val:
-            module.configure_gradient_clipping(
-                optimizer,
+    def _run_step(self) -> None:
+        """What is captured: the step whose rows and rates the cursor points at."""
+        assert self._rows is not None
+        assert self._graph_optimizer is not None
+        batches = self._rows.index_select(0, self._cursor * self.accumulate + self._offsets)
+        with unread_counters(self.module):
+            for number, rows in enumerate(batches):
+                self._gradients(rows, number == 0, captured_index(self.module))
+        rates = self._rates.index_select(0, self._cursor)[0]
+        optimizer = self._graph_optimizer
+        self._finish(lambda: optimizer.step(rates))
+
+    def _gradients(self, rows: Tensor, first: bool, index: tuple[Any, ...]) -> None:
+        """Adds the gradients of one batch and its loss."""
+        module, plugin = self.module, self.trainer.precision_plugin
+        if first:
+            for group in self.optimizer.param_groups:  # zero_grad, without its profiling
+                for parameter in group["params"]:
+                    parameter.grad = None
+            self._total = torch.zeros((), device=self.device)
+        if not captured_index(module):
+            index = ()
+
+        def record(name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+            self._record(name, loggable(name, value), log_arguments(args, kwargs), len(rows))
+
+        with logging_to(module, record):
+            batch = plugin.convert_input(self.loader.gather(rows))
+            if self._moves:
+                batch = batch_hook(module, "transfer_batch_to_device", batch, self.device, 0)
+            batch = batch_hook(module, "on_after_batch_transfer", batch, 0)
+            with plugin.train_step_context():
+                output = module.training_step(batch, *index)
+            loss: Any = output["loss"] if isinstance(output, dict) else output
+            loss = loss / self.accumulate if self.accumulate > 1 else loss
+            plugin.backward(loss, module, self.optimizer)
+        self._total = self._total + loss.detach()
+
+    def _finish(self, step: Any) -> None:
+        """Averages, clips, steps and moves the cursor on."""
+        if self.trainer.world_size > 1:
+            gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+            average_gradients(gradients, self.trainer.world_size)
+        if self._clips:
+            self.module.configure_gradient_clipping(
+                self.optimizer,
                 gradient_clip_val=self.trainer.gradient_clip_val,
                 gradient_clip_algorithm=self.trainer.gradient_clip_algorithm,
             )
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-        optimizer.step()
-        assert total is not None
-        self._losses.index_copy_(0, self._cursor, total.float().reshape(1))
+        step()
+        self._losses.index_copy_(0, self._cursor, self._total.float().reshape(1))
         self._cursor.add_(1)
 
-    def _average_gradients(self) -> None:
-        if self.trainer.world_size == 1:
-            return
-        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        flat.div_(self.trainer.world_size)
-        torch.distributed.all_reduce(flat)
-        start = 0
-        for gradient in gradients:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-            start += gradient.numel()
-
-    def _record(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
-        """Stands in for ``module.log`` within a step: keeps last value and sum on the device."""
-        if not isinstance(value, Tensor):
-            raise ValueError(
-                f"training_step logs {name!r} as a {type(value).__name__}; several steps at once "
-                "can log tensors only: log a tensor, or take strategy cuda_graph out"
-            )
-        if args:
-            names = list(inspect.signature(pl.LightningModule.log).parameters)[3:]
-            kwargs |= dict(zip(names, args, strict=False))
+    def _record(self, name: str, value: Tensor, kwargs: dict[str, Any], size: int) -> None:
+        """Keeps last value and sum on the device."""
         if name not in self._logged:
             zero = torch.zeros((), device=self.device)
             self._logged[name] = (zero, zero.clone(), kwargs)
         last, total, _ = self._logged[name]
-        last.copy_(value.detach())
-        total.add_(value.detach())
+        last.copy_(value)
+        total.add_(value, alpha=size)
 
-    def _log(self, steps: int, samples: int) -> None:
+    def _log(self, batches: list[Tensor]) -> None:
+        sizes = [len(rows) for rows in batches]
         for name, (last, total, kwargs) in self._logged.items():
             if kwargs.get("on_epoch"):
-                value, count = total / (steps * self.accumulate), steps * samples
+                value, count = total / sum(sizes), sum(sizes)
             else:
-                value, count = last.clone(), samples
+                value, count = last.clone(), sizes[-1]
             self.module.log(name, value, **{**kwargs, "batch_size": count})
-
-
-def _abandon(graph: torch.cuda.CUDAGraph) -> None:
-    try:
-        graph.capture_end()
-    except RuntimeError:
-        return  # the failed capture is over; why it failed is raised by the caller
-
-
-def _explain(error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return (
-        f"this training step cannot be captured as a CUDA graph ({reason}). A captured step may "
-        "not read a value back (.item(), print, if on a tensor), move data from the host, or "
-        "change shapes, and its optimiser must be capturable; change that, or take strategy "
-        "cuda_graph out"
-    )

@@ -23,6 +23,7 @@ from lightning.pytorch.cli import (
 
 import strategies  # noqa: F401  registers cuda_graph
 from callbacks import FiniteLoss, HParams, LearningRateLog, PlainProgress, RNGState, Throughput
+from callbacks.idle_hooks import skip_idle_hooks
 from training.checkpoints import check_checkpoint, check_same_run, differences
 from training.checks import check_parts, check_settings, check_subcommand
 from training.loggers import keep_history, log_into_run, refuse_taken_folder
@@ -218,9 +219,11 @@ class TrainCLI(LightningCLI):
             callbacks.append(CheckpointProgress())
         trainer.callbacks = callbacks
         try:
-            return super().instantiate_trainer(**kwargs)
+            built = super().instantiate_trainer(**kwargs)
         except (TypeError, ModuleNotFoundError, RuntimeError) as error:
             raise ValueError(f"the trainer cannot be built so: {error}") from error
+        skip_idle_hooks(built.callbacks)  # type: ignore[attr-defined]
+        return built
 
     def after_predict(self) -> None:
         """Keeps what ``predict_step`` gave, batch by batch, beside the run's checkpoints."""

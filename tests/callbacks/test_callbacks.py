@@ -102,7 +102,7 @@ def test_nan_loss_stops_and_says_where(tmp_path: Path, device: str) -> None:
 
 def test_losses_kept_on_a_device_are_named_exactly() -> None:
     guard = FiniteLoss()
-    guard._first = 41
+    guard._steps = [41, 42, 43]
     guard._losses = [torch.tensor([1.0]), torch.tensor([float("inf"), 2.0])]
     with pytest.raises(ValueError, match="loss is inf at step 42"):
         guard._check()

@@ -8,11 +8,11 @@ from torch._dynamo.utils import counters
 from callbacks import Compile, MatmulPrecision
 from datamodules import DigitsDataModule
 from lightning_modules import MNISTMLP
-from strategies import CUDAGraphStrategy
 from tests.conftest import quiet_trainer
+from tests.helpers.rehearsal import RehearsedStrategy
 
 
-def fit(*callbacks: pl.Callback, strategy: str | CUDAGraphStrategy = "auto") -> MNISTMLP:
+def fit(*callbacks: pl.Callback, strategy: str | RehearsedStrategy = "auto") -> MNISTMLP:
     torch.manual_seed(0)
     model = MNISTMLP(hidden=(16,))
     # With its summary, which runs the net in a way that torch.compile refuses.
@@ -26,9 +26,9 @@ def fit(*callbacks: pl.Callback, strategy: str | CUDAGraphStrategy = "auto") -> 
     return model
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_the_compiled_net_learns_the_same(several: bool, device: str) -> None:
-    strategy = CUDAGraphStrategy(steps_per_replay=0) if several else "auto"
+@pytest.mark.parametrize("steps_per_turn", [0, 1, 10])
+def test_the_compiled_net_learns_the_same(steps_per_turn: int, device: str) -> None:
+    strategy = RehearsedStrategy(steps_per_turn=steps_per_turn) if steps_per_turn else "auto"
     torch.compiler.reset()
     counters.clear()
     compiled = fit(Compile(), strategy=strategy)

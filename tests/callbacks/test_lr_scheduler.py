@@ -137,6 +137,20 @@ def test_each_step_uses_the_rate_of_torch(
     assert fit(tmp_path, callback).rates == torch_rates(make, per_epoch)
 
 
+def test_an_accumulation_that_changes_is_counted(tmp_path: Path, device: str) -> None:
+    change = pl.callbacks.GradientAccumulationScheduler({0: 4, 2: 1})
+    rates = fit(tmp_path, OneCycle(max_lr=0.3), change).rates
+    steps = 2 * -(-BATCHES // 4) + (EPOCHS - 2) * BATCHES
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    cycle = lr_scheduler.OneCycleLR(optimizer, 0.3, total_steps=steps, cycle_momentum=False)
+    expected = []
+    for _ in range(steps):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        cycle.step() if len(expected) < steps else None
+    assert rates == expected
+
+
 def test_step_lr_halves_as_in_the_course(tmp_path: Path) -> None:
     rates = fit(tmp_path, StepLR(2, 0.5), max_epochs=8).rates
     assert rates[:: 2 * BATCHES] == pytest.approx([0.1, 0.05, 0.025, 0.0125])

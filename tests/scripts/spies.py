@@ -68,12 +68,7 @@ class ListImages(pl.Callback):
         self.seen: dict[str, list[torch.Tensor]] = {"train": [], "test": []}
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        # A batch of strategy multi_step holds row numbers.
-        images = batch[0] if batch[0].ndim == 4 else self._images(trainer)[batch[0].cpu()]
-        self.seen["train"].append(fingerprint(images))
-
-    def _images(self, trainer) -> torch.Tensor:
-        return trainer.datamodule._splits["train"][0].cpu()
+        self.seen["train"].append(fingerprint(batch[0]))
 
     def on_test_batch_end(
         self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0
