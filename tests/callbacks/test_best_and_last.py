@@ -1,6 +1,5 @@
 """Where a run ends is where it resumes, however it ended."""
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def stop(trainer: pl.Trainer) -> None:
 
 
 def send(number: int) -> Any:
-    return lambda _: os.kill(os.getpid(), number)
+    return lambda _: signal.raise_signal(number)
 
 
 def loader(shuffle: bool) -> ResidentLoader:
