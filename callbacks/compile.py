@@ -10,7 +10,7 @@ from torch import nn
 class Compile(pl.Callback):
     """Compiles the module's ``net`` for training, in place, so that checkpoint keys stay.
 
-    ``net.compile()`` changes how the net is called and nothing else: its weights keep their names.
+    Only ``net.forward`` is compiled, so that weights keep their names.
     Validation, with its other batch sizes, and everything after the fit run the net as it is
     written, so that nothing is compiled a second time for them.
 
@@ -55,17 +55,26 @@ class Compile(pl.Callback):
                 f"mode {self.mode} makes CUDA graphs of its own, which cannot be part of those of "
                 "strategy cuda_graph; take mode default or max-autotune-no-cudagraphs"
             )
-        net.compile(mode=None if self.mode == "default" else self.mode, dynamic=False)
-        self._compiled = net._compiled_call_impl
+        # Not net.compile(): with torch 2.11 that runs an nn.Sequential eagerly without a word.
+        mode = None if self.mode == "default" else self.mode
+        self._compiled = torch.compile(net.forward, mode=mode, dynamic=False)
+        self._switch(net, on=True)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _net(pl_module)._compiled_call_impl = None
+        self._switch(_net(pl_module), on=False)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _net(pl_module)._compiled_call_impl = self._compiled
+        self._switch(_net(pl_module), on=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _net(pl_module)._compiled_call_impl = self._compiled = None
+        self._switch(_net(pl_module), on=False)
+        self._compiled = None
+
+    def _switch(self, net: nn.Module, on: bool) -> None:
+        """Puts the compiled ``forward`` before the class's own, or takes it away again."""
+        vars(net).pop("forward", None)
+        if on and self._compiled is not None:
+            net.forward = self._compiled
 
 
 def _net(pl_module: pl.LightningModule) -> nn.Module:

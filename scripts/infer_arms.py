@@ -54,8 +54,7 @@ def eager_arms(net: nn.Module, device: str, compiled: bool) -> dict[str, Arm]:
     if compiled:
         # Past the limit torch.compile runs eager and says nothing; here it fails.
         torch._dynamo.config.fail_on_recompile_limit_hit = True
-        fast = copy.deepcopy(last)
-        fast.compile(dynamic=False)
+        fast = torch.compile(copy.deepcopy(last), dynamic=False)
 
         def compiled_net(inputs: torch.Tensor) -> torch.Tensor:
             try:
