@@ -75,7 +75,10 @@ def _program(content: io.BytesIO, device: str) -> Any:
     logger = logging.getLogger("torch.export")  # it logs the traceback of what it then raises
     logger.disabled = True
     try:
-        program = torch.export.load(checked_program(content.getvalue()))
+        with warnings.catch_warnings():
+            # Of torch 2.11, about weights that it reads from the archive and nothing writes to.
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")
+            program = torch.export.load(checked_program(content.getvalue()))
     finally:
         logger.disabled = False
     if device != "cpu":

@@ -51,9 +51,10 @@ def load_base(
     if quantize is not None:
         arguments |= _four_bits(dtype, device)
     try:
-        model, info = GPT2LMHeadModel.from_pretrained(
+        loaded: Any = GPT2LMHeadModel.from_pretrained(
             folder, local_files_only=True, output_loading_info=True, **arguments
         )
+        model, info = loaded
     except Exception as error:  # safetensors and transformers have their own, for damaged files
         why = " ".join(str(error).split())[:200]
         raise ValueError(f"the weights of {pretrained} cannot be read ({why})") from error

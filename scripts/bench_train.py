@@ -115,7 +115,8 @@ def gpu_seconds(cli: TrainCLI, steps: int, trace: str | None) -> float:
     activities = [Activity.CUDA] if on_gpu else []
     if trace or not on_gpu:
         activities.append(Activity.CPU)
-    with torch.profiler.profile(activities=activities) as profile:
+    # Without acc_events torch 2.11 warns that it forgets the events of other cycles.
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
         _wait(cli.trainer.strategy.root_device)
     if trace:

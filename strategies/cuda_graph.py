@@ -48,7 +48,6 @@ class GraphSteps:
         self.warmup_steps = warmup_steps
         self.without_gpu = without_gpu
         self._loader: RowLoader | None = None
-        self._own_recorder: Recorder | None = None
         self._forget()
 
     @property
@@ -71,6 +70,8 @@ class GraphSteps:
         """Drops all graphs; the next steps are computed without."""
         self._graphs: StepGraphs | None = None
         self._stepper: Stepper | None = None
+        # With its last graph a memory pool is gone: later captures need a pool of their own.
+        self._own_recorder: Recorder | None = None
         self._warmup_left = self.warmup_steps
         self._replays = False
         self._chunk_steps = 0

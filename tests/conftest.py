@@ -23,6 +23,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from torch.utils import _triton
 
 from datamodules import mnist
 from datamodules.digits import DigitsDataModule
@@ -55,7 +56,16 @@ def visible_gpus(count: int) -> Iterator[None]:
         patch.setattr(torch.cuda, "is_available", lambda: count > 0)
         patch.setattr(torch.cuda, "device_count", lambda: count)
         patch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
+        _forget_triton()
         yield
+    _forget_triton()
+
+
+def _forget_triton() -> None:
+    """torch.compile asks once per process whether Triton has a GPU to compile for."""
+    for function in vars(_triton).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -75,7 +75,7 @@ def test_fit_score_and_export(
     folder = workplace / "models" / config
     if is_language_model(config):
         on_device, on_cpu = (TextGenerator.load(folder, device=at) for at in ("cuda", "cpu"))
-        greedy = SamplingOptions(8, temperature=0)
+        greedy = SamplingOptions(4, temperature=0)
         texts = [made.generate([PROMPT[config]], greedy)[0].text for made in (on_device, on_cpu)]
         assert texts[0] == texts[1] != ""
         return

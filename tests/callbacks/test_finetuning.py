@@ -35,7 +35,7 @@ def fit(
 
 
 def test_curves_begin_with_the_base_and_the_training_does_not_notice(
-    gpt2_base: Path, workplace: Path, device: str
+    gpt2_base: Path, workplace: Path
 ) -> None:
     plain, _, _ = fit(gpt2_base, [], num_sanity_val_steps=0)
     asked = Answers(("What is a GPU?",), max_new_tokens=4)

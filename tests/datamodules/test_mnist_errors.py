@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from torchvision.datasets import MNIST
 
-from tests.scripts.test_train import bad
+from tests.helpers.commands import bad
 
 CNN = ("fit", "-c", "configs/mnist_cnn.yaml", "--trainer.max_epochs=1")
 

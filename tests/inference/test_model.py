@@ -142,7 +142,7 @@ def test_a_damaged_file_is_not_parsed(copied: Path) -> None:
         (lambda d: d["files"]["onnx"].update(sha256="0"), "sha256"),
         (lambda d: d["files"]["onnx"].update(device="tpu"), "device"),
         (lambda d: d.update(files=[]), "not a valid manifest"),
-        (lambda d: d.update(schema=2), "schema 2"),
+        (lambda d: d.update(schema=3), "schema 3"),
         (lambda d: d.update(task="telepathy"), "telepathy"),
         (lambda d: d.pop("input"), "input"),
         (lambda d: d["input"].pop("mean"), "mean"),

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -73,7 +74,11 @@ def test_a_pickle_of_example_inputs_does_not_run(program: bytes, workplace: Path
     ):
         checked_program(content)
     assert not Path("ran").exists()
-    torch.export.load(io.BytesIO(content))  # so the file is one that would have
+    logging.getLogger("torch._export.serde.serialize").disabled = True  # a broken record in 2.11
+    try:
+        torch.export.load(io.BytesIO(content))  # so the file is one that would have
+    finally:
+        logging.getLogger("torch._export.serde.serialize").disabled = False
     assert Path("ran").exists()
 
 

@@ -104,7 +104,7 @@ def test_a_model_too_small_for_the_data_is_refused(model: dict, data: dict, mess
         )
 
 
-def test_samples_and_maps_leave_the_training_as_it_is(workplace: Path, device: str) -> None:
+def test_samples_and_maps_leave_the_training_as_it_is(workplace: Path) -> None:
     def fit(callbacks: list[pl.Callback], name: str) -> tuple[MiniGPT, Path]:
         pl.seed_everything(0, verbose=False)
         model = MiniGPT(width=16, dropout=0.1)

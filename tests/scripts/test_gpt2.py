@@ -49,7 +49,7 @@ def test_the_offline_way_from_nothing_to_llama_cpp(gpu_learning, workplace: Path
     assert result.status == "pass", [(one.figure.name, one.ours) for one in result.figures]
     assert figures["gpt2: loss before training"].status == "skipped"
     assert gpt2.NO_WEIGHTS in result.reason
-    folder = workplace / "logs" / "24-lora" / "models" / "gpt2_qa"
+    folder = workplace / "logs" / "models" / "gpt2_qa"
     code, out, err = gpu_learning(
         "generate", folder, QUESTION, "--temperature", 0, "--max-new-tokens", 24, "--json"
     )

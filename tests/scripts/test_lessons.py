@@ -225,9 +225,7 @@ def test_the_data_file_is_checked(tmp_path: Path) -> None:
         catalogue.read(path)
 
 
-def test_a_number_of_the_dropout_study_holds_with_fit(
-    gpu_learning, workplace: Path, device: str
-) -> None:
+def test_a_number_of_the_dropout_study_holds_with_fit(gpu_learning, workplace: Path) -> None:
     train, test = dropout.accuracies(Run(workplace / "logs"), "noisy", 0.5, seed=3)
     assert train > test
     code, _, err = gpu_learning(

@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from datamodules import DigitsDataModule
+from tests.helpers.commands import DIGITS, weights
 from tests.scripts.spies import fingerprint
-from tests.scripts.test_train import DIGITS, weights
 
 
 def in_process_of_its_own(*arguments: str) -> subprocess.CompletedProcess[str]:

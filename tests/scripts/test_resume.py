@@ -31,14 +31,17 @@ QUIET = (
     *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
     "--trainer.logger.init_args.log_graph=false",
 )
-CALLBACKS = [
-    {"class_path": "callbacks.BestAndLast", "init_args": {"monitor": "val/loss", "mode": "min"}},
-    {"class_path": "callbacks.FiniteLoss"},
-    {"class_path": "callbacks.RNGState"},
-    {"class_path": "callbacks.StepLR", "init_args": {"step_size": 10, "interval": "step"}},
-]
-CALLBACKS[0]["init_args"]["every_n_steps"] = 7
-CALLBACKS[-1]["init_args"]["gamma"] = 0.9
+CALLBACKS = {
+    "checkpoint": {"monitor": "val/loss", "mode": "min", "every_n_steps": 7},
+    "trainer": {
+        "callbacks": [
+            {
+                "class_path": "callbacks.StepLR",
+                "init_args": {"step_size": 10, "gamma": 0.9, "interval": "step"},
+            }
+        ]
+    },
+}
 
 
 def in_a_fork(function: Callable[[], int], log: Path) -> int:
@@ -65,7 +68,7 @@ class Runs:
     """Runs of one experiment in the current folder."""
 
     def __init__(self, *arguments: str) -> None:
-        Path("callbacks.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": CALLBACKS}}))
+        Path("callbacks.yaml").write_text(yaml.safe_dump(CALLBACKS))
         self.arguments = (*arguments, "-c", "callbacks.yaml", *QUIET)
         assert self.fit("whole") == 0, Path("whole.log").read_text()
         self.expected = last("whole")

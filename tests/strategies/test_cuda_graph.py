@@ -164,7 +164,7 @@ def test_resumes_exactly(
 @GPU
 def test_bf16_trains_and_keeps_fp32_weights() -> None:
     curve = Curve()
-    _, model = fit("cuda_graph", curve, Throughput(), precision="bf16-mixed")
+    _, model = fit("cuda_graph", curve, Throughput(), precision="bf16-mixed", max_epochs=5)
     assert curve.losses[-1] < 0.5
     assert all(p.dtype == torch.float32 for p in model.parameters())
 

@@ -9,15 +9,11 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT
+from tests.helpers.commands import DIGITS, bad, weights
 
-DIGITS = ("fit", "-c", "configs/digits_cnn.yaml")
 # A few steps without a schedule over the whole run, so that a run can be continued for longer.
 SHORT = (*DIGITS, "--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
 SHORT += ("--trainer.callbacks=[]", "--trainer.log_every_n_steps=1")
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
 
 
 def test_fit_then_test_logs_into_the_run(gpu_learning, workplace: Path, device: str) -> None:
@@ -35,7 +31,7 @@ def test_fit_then_test_logs_into_the_run(gpu_learning, workplace: Path, device: 
     assert [path.name for path in run.parent.iterdir()] == ["version_0"]
 
 
-def test_the_saved_config_reproduces_the_run(gpu_learning, workplace: Path, device: str) -> None:
+def test_the_saved_config_reproduces_the_run(gpu_learning, workplace: Path) -> None:
     gpu_learning(*DIGITS, "--trainer.max_epochs=1", "--model.init_args.lr=0.002")
     runs = workplace / "logs" / "digits_cnn"
     assert yaml.safe_load((runs / "version_0" / "config.yaml").read_text())["model"]["init_args"][
@@ -65,15 +61,6 @@ def test_every_config_instantiates(gpu_learning) -> None:
             cli = TrainCLI(["fit", "-c", str(path)], run=False)
             assert cli.trainer is not None, path
             assert cli.trainer.logger.name == path.stem
-
-
-def bad(gpu_learning, *arguments: str) -> tuple[int, str]:
-    code, _, err = gpu_learning(*arguments)
-    assert code != 0
-    assert "Traceback" not in err
-    said = [line for line in err.splitlines() if line.startswith("gpu-learning: error: ")]
-    assert len(said) == 1, err
-    return code, said[0]
 
 
 def test_typos_get_the_nearest_name(gpu_learning, workplace: Path) -> None:
