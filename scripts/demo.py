@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 CONFIGS = {"digits": "digits_cnn.yaml", "mnist": "mnist_cnn.yaml"}
 CONFIG_FOLDER = Path(__file__).parents[1] / "configs"
-# On a GPU a step of so small a net takes less time than Lightning's loop, and an epoch less than its
-# validation and checkpoints: an epoch per turn of the loop, and every tenth one is validated.
+# On a GPU a step of so small a net takes less time than Lightning's loop, and an epoch less than
+# its validation and checkpoints: an epoch per turn of the loop, and every tenth one is validated.
 ON_GPU = (
     "--trainer.strategy=strategies.CUDAGraphStrategy",
     "--trainer.strategy.init_args.steps_per_turn=40",
