@@ -27,15 +27,29 @@ def filter_grid(weight: Tensor, most: int = 64) -> Tensor:
 
 
 class FirstLayerFilters(pl.Callback):
-    """Adds ``filters`` to TensorBoard before training and after every epoch."""
+    """Adds ``filters`` to TensorBoard before training and after every ``every_n_epochs`` epochs.
+
+    Args:
+        every_n_epochs: epochs between two images; one takes longer to draw than a GPU needs for
+            an epoch of a small data set.
+
+    Raises:
+        ValueError: ``every_n_epochs`` below 1.
+    """
 
     reads = "images"
+
+    def __init__(self, every_n_epochs: int = 1) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}")
+        self.every_n_epochs = every_n_epochs
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._draw(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._draw(trainer, pl_module)
+        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._draw(trainer, pl_module)
 
     @rank_zero_only
     def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

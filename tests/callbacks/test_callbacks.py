@@ -195,6 +195,16 @@ def test_confusion_figure_writes_the_counts() -> None:
     assert axes.get_title() == "5 of 6 right"
 
 
+def test_filters_are_drawn_every_few_epochs(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, default_hp_metric=False)
+    run = trainer(FirstLayerFilters(every_n_epochs=2), logger=logger, max_epochs=5)
+    run.fit(Small(), datamodule=DigitsDataModule())
+    steps = [image.step for image in events(logger).Images("filters")]
+    assert steps == [0, run.global_step // 5 * 2, run.global_step // 5 * 4]
+    with pytest.raises(ValueError, match="every_n_epochs must be at least 1, got 0"):
+        FirstLayerFilters(every_n_epochs=0)
+
+
 @pytest.mark.parametrize("shape", [(8, 1, 3, 3), (16, 784)])
 def test_filter_grid_is_a_picture(shape: tuple[int, ...]) -> None:
     grid = filter_grid(torch.randn(shape))
