@@ -1,6 +1,7 @@
 """``gpu-learning demo``: a CNN learns digits, is tested, and shows what it learned."""
 
 import argparse
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,8 +108,10 @@ def cpu_speed(config: Path) -> float:
         *("--trainer.enable_checkpointing=false", "--trainer.limit_val_batches=0"),
         *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
     )
+    logging.disable(logging.INFO)  # what Lightning says of a run, it has said
     cli = TrainCLI(["fit", "-c", str(config), *options], run=False)
     timer = Timer(duration={"seconds": 1}, verbose=False)
     cli.trainer.callbacks.append(timer)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    logging.disable(logging.NOTSET)
     return cli.trainer.global_step / timer.time_elapsed("train")
