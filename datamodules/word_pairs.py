@@ -27,6 +27,10 @@ class WordPairsDataModule(SmallDataModule):
 
     words = WORDS
 
+    def __init__(self, batch_size: int = 0, seed: int = 0) -> None:
+        super().__init__(batch_size, seed)
+        self.save_hyperparameters()
+
     def make(self) -> dict[str, tuple[Tensor, Tensor]]:
         index = {word: position for position, word in enumerate(WORDS)}
         pairs = torch.tensor([[index[first], index[second]] for first, second, _ in PAIRS])

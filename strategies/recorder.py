@@ -163,7 +163,11 @@ def _abandon(graph: torch.cuda.CUDAGraph) -> None:
 
 
 def _explain(error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    # torch.compile names its backend first, and the reason on the line after.
+    lines = [line for line in str(error).splitlines() if line.strip()][:2]
+    if not lines or not lines[0].endswith(":"):
+        lines = lines[:1] or [type(error).__name__]
+    reason = " ".join(lines)
     return (
         f"this training step cannot be captured as a CUDA graph ({reason}). A captured step may "
         "not read a value back (.item(), print, if on a tensor), move data from the host, or "

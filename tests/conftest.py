@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 import struct
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,10 +63,12 @@ def visible_gpus(count: int) -> Iterator[None]:
 
 
 def _forget_triton() -> None:
-    """torch.compile asks once per process whether Triton has a GPU to compile for."""
+    """torch.compile asks once per process which GPUs there are, and whether Triton knows them."""
     for function in vars(_triton).values():
         if hasattr(function, "cache_clear"):
             function.cache_clear()
+    if devices := sys.modules.get("torch._dynamo.device_interface"):
+        devices._device_initialized = False
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,15 +1,12 @@
 """Runs ended at random moments, however, resume to the weights of a run in one go.
 
-Each run is a fork of this process, so that it can be killed and need not import torch again.
+Each run is a fork, so that it can be killed and need not import torch again.
 ``GPU_LEARNING_POINTS`` is how many moments are tried for each model and way to end.
 """
 
 import os
 import random
 import signal
-import sys
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +14,11 @@ import pytest
 import torch
 import yaml
 
-from scripts.cli import main
-from tests.conftest import ROOT
+from tests.helpers.forks import in_a_fork
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
-    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 POINTS = int(os.environ.get("GPU_LEARNING_POINTS", "1"))
 DIGITS = ("--data=datamodules.DigitsDataModule", "--data.init_args.val_size=100")
@@ -44,26 +39,6 @@ CALLBACKS = {
 }
 
 
-def in_a_fork(function: Callable[[], int], log: Path) -> int:
-    """Exit status of a forked process that calls ``function``; its output goes to ``log``."""
-    if (process := os.fork()) == 0:
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        for stream in (1, 2):
-            os.dup2(descriptor, stream)
-        code = 70
-        try:
-            warnings.simplefilter("ignore")
-            torch.set_num_threads(1)
-            code = function()
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
 class Runs:
     """Runs of one experiment in the current folder."""
 
@@ -80,7 +55,7 @@ class Runs:
         Path("end.yaml").write_text(yaml.safe_dump({"trainer": end}))
         arguments = [*self.arguments, f"--trainer.logger.init_args.name={name}", *options]
         arguments += ["-c", "end.yaml"]
-        return in_a_fork(lambda: main(["fit", *arguments]), Path(f"{name}.log"))
+        return in_a_fork(["fit", *arguments], Path(f"{name}.log"))
 
     def ends_as_expected(self, name: str) -> None:
         """Resumes the run ``name`` and compares its weights with those of the run in one go."""
@@ -106,11 +81,7 @@ def last(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def experiment(
-    request: pytest.FixtureRequest, workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> Runs:
-    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])  # for the spies
-    torch.set_num_threads(1)
+def experiment(request: pytest.FixtureRequest, workplace: Path) -> Runs:
     short = ("--trainer.max_epochs=3", "--trainer.val_check_interval=0.5")
     if request.param == "digits":
         return Runs("-c", "configs/digits_cnn.yaml", *short)
