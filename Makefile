@@ -34,7 +34,7 @@ demo: $(CORE)
 	@$(BIN)/gpu-learning demo --data $(DATA)
 
 test: $(ALL)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 12 --dist loadfile
 
 lint: $(ALL)
 	$(BIN)/ruff check .
