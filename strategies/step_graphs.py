@@ -229,7 +229,16 @@ def _kept_gradients(parameters: list[torch.nn.Parameter]) -> Iterator[None]:
 
 def _input(leaf: Any) -> Any:
     if isinstance(leaf, Tensor):
-        return leaf.clone()
+        # With its strides: a compiled net would be compiled again, in the capture, for others.
+        overlaps = 0 in leaf.stride()
+        memory = (
+            torch.empty_like(leaf)
+            if overlaps
+            else torch.empty_strided(
+                leaf.shape, leaf.stride(), dtype=leaf.dtype, device=leaf.device
+            )
+        )
+        return memory.copy_(leaf)
     if leaf is None or isinstance(leaf, bool | int | float | str):
         return leaf
     raise ValueError(

@@ -6,8 +6,8 @@ import torch
 from torch._dynamo.utils import counters
 
 from callbacks import Compile, MatmulPrecision
-from datamodules import DigitsDataModule
-from lightning_modules import MNISTMLP
+from datamodules import CharTextDataModule, DigitsDataModule
+from lightning_modules import MNISTMLP, MiniGPT
 from tests.conftest import quiet_trainer
 from tests.helpers.rehearsal import RehearsedStrategy
 
@@ -78,3 +78,15 @@ def test_the_precision_is_set_back(fails: bool, device: str) -> None:
         fit(MatmulPrecision(), Look())
     assert seen[0] == "high" != before
     assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.slow
+def test_windows_of_a_text_are_compiled_once(device: str) -> None:
+    """They are views with strides of their own; other strides would be compiled in the capture."""
+    torch.compiler.reset()
+    counters.clear()
+    run = quiet_trainer(
+        max_steps=6, limit_val_batches=0, callbacks=[Compile()], strategy=RehearsedStrategy()
+    )
+    run.fit(MiniGPT(width=16), datamodule=CharTextDataModule())
+    assert counters["stats"]["unique_graphs"] == 1
