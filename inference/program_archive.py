@@ -70,6 +70,7 @@ def _entries(content: bytes) -> dict[str, bytes]:
             if sizes > len(content):  # torch compresses nothing
                 raise ValueError("its entries are compressed; torch.export.save compresses none")
             found = {name.partition("/")[2]: archive.read(name) for name in names}
+    # zipfile raises NotImplementedError for a compression that it does not know.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
         raise ValueError(f"it is not an archive of torch.export.save ({error})") from error
     if len({name.partition("/")[0] for name in names}) != 1 or len(found) != len(names):

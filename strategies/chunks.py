@@ -34,7 +34,7 @@ class Chunk(NamedTuple):
 
 
 class ChunkLoader:
-    """Yields several batches per turn of the Trainer's loop and counts them as if one by one.
+    """Yields several batches per turn of the Trainer's loop and counts each of them.
 
     A chunk begins and ends with an optimizer step. It ends where something else is due: a log, a
     validation, the last step or the end of the epoch.

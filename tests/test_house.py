@@ -102,7 +102,8 @@ def test_the_command_answers_without_heavy_imports(argument: str) -> None:
 
 
 def test_doctor_does_not_import_lightning() -> None:
-    found = imports(ROOT / "scripts" / "doctor.py")
+    parts = ("doctor", "doctor_gpu", "finding")
+    found = set().union(*(imports(ROOT / "scripts" / f"{part}.py") for part in parts))
     assert not found & {"lightning", "transformers", "pytorch_lightning"}
 
 

@@ -72,13 +72,13 @@ def check_checkpoint(path: Path, class_path: str, resumes: bool) -> None:
         raise ValueError(
             f"{path} cannot be read as a checkpoint of this project "
             f"({type(error).__name__}); it is damaged or something else. "
-            "Take another one, or train anew"
+            "Take another one, or train again"
         ) from error
     parts = ("optimizer_states", "loops", "callbacks")
     if resumes and (missing := [part for part in parts if part not in checkpoint]):
         raise ValueError(
             f"{path} has no {' and no '.join(missing)}, without which a run cannot go on as it "
-            "would have; take a checkpoint that a fit wrote, or start anew without --ckpt_path"
+            "would have; take a checkpoint that a fit wrote, or start again without --ckpt_path"
         )
     if made_by.rsplit(".", 1)[-1] != class_path.rsplit(".", 1)[-1]:
         raise ValueError(

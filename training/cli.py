@@ -207,7 +207,7 @@ class TrainCLI(LightningCLI):
         keyed = [config[key] for key in KEYED_CALLBACKS if config[key] is not None]
         listed = trainer.callbacks or []
         callbacks = [*keyed, *(listed if isinstance(listed, list) else [listed])]
-        # What every run has and what an experiment names gives way to the Trainer's own switches.
+        # What every run has and what an experiment names yields to the Trainer's own switches.
         if trainer.enable_checkpointing is False:
             callbacks = [callback for callback in callbacks if callback is not config.checkpoint]
         if trainer.enable_progress_bar is False:
@@ -233,7 +233,7 @@ class TrainCLI(LightningCLI):
         path = Path(folder) / "predictions.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(self.trainer.predict_loop.predictions, path)
-        print(f"predictions are in {path}; torch.load gives a list with one item a batch")
+        print(f"predictions are in {path}; torch.load returns a list with one item per batch")
 
     def _run_subcommand(self, subcommand: str) -> None:
         if not self._run:
@@ -279,7 +279,7 @@ def _hurry_on_a_cpu() -> None:
 
     The moments that Adam keeps of a unit that has died shrink to numbers so small that the CPU
     computes with them by microcode. And Lightning has torch ask the NVIDIA driver's library whether
-    there is a GPU, for which every step of an optimiser loads that library anew.
+    there is a GPU, for which every optimizer step would load that library again.
     """
     # Before torch starts its threads, which take the setting over.
     torch.set_flush_denormal(True)

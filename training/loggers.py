@@ -13,7 +13,7 @@ from training.runs import folder_of, loggers
 
 
 def log_into_run(trainer: Any, run: Path) -> bool:
-    """Gives the loggers of the configuration ``trainer`` the version of ``run``.
+    """Sets the version of the loggers in the configuration ``trainer`` to that of ``run``.
 
     Only those that append to what is there; another one starts a run of its own, as does one with
     a version of its own.

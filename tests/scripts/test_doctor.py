@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts import doctor
+from scripts import doctor, doctor_gpu
 
 SMI = """#!/bin/sh
 echo "NVIDIA L4, {driver}, 23034 MiB, 8.9"
@@ -57,11 +57,11 @@ def test_an_old_driver_is_named_with_its_remedy(driver, gpu_learning) -> None:
 @pytest.mark.skipif(torch.version.cuda is None, reason="needs a torch that was built for CUDA")
 def test_driver_550_fits_cuda_12_and_not_13(driver, monkeypatch) -> None:
     driver("550.54.15")
-    gpus = doctor.nvidia_gpus()
+    gpus = doctor_gpu.nvidia_gpus()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for cuda, state in (("12.8", doctor.OK), ("13.2", doctor.FAIL)):
         monkeypatch.setattr(torch.version, "cuda", cuda)
-        assert find(doctor.check_gpu(gpus), "driver").state == state
+        assert find(doctor_gpu.check_gpu(gpus), "driver").state == state
 
 
 def test_gpus_that_a_variable_hides(driver, monkeypatch) -> None:
@@ -69,7 +69,7 @@ def test_gpus_that_a_variable_hides(driver, monkeypatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     for hidden, state in (("", doctor.NOTE), ("-1", doctor.NOTE), ("7", doctor.FAIL)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-        finding = find(doctor.check_gpu(doctor.nvidia_gpus()), "driver")
+        finding = find(doctor_gpu.check_gpu(doctor_gpu.nvidia_gpus()), "driver")
         assert finding.state == state
         assert "CUDA_VISIBLE_DEVICES" in finding.text + finding.remedy
 
@@ -115,15 +115,15 @@ def test_extras_are_those_of_the_project() -> None:
     ],
 )
 def test_torch_without_code_for_the_gpu(capability, built_for, state: str) -> None:
-    finding = doctor.check_architecture(0, capability, built_for)
+    finding = doctor_gpu.check_architecture(0, capability, built_for)
     assert finding.state == state
     assert f"{capability[0]}.{capability[1]}" in finding.text
     assert bool(finding.remedy) == (state != doctor.OK)
 
 
 def test_memory_that_another_program_holds() -> None:
-    assert doctor.check_memory(0, 70 * 2**30, 80 * 2**30).state == doctor.OK
-    taken = doctor.check_memory(1, 10 * 2**30, 80 * 2**30)
+    assert doctor_gpu.check_memory(0, 70 * 2**30, 80 * 2**30).state == doctor.OK
+    taken = doctor_gpu.check_memory(1, 10 * 2**30, 80 * 2**30)
     assert (taken.part, taken.state) == ("gpu 1 memory", doctor.NOTE)
     assert taken.text == "10.0 of 80.0 GiB free"
 
@@ -131,7 +131,7 @@ def test_memory_that_another_program_holds() -> None:
 def test_compile_without_a_compiler(monkeypatch, workplace: Path) -> None:
     monkeypatch.setenv("PATH", str(workplace))
     monkeypatch.delenv("CC", raising=False)
-    finding = doctor.check_compile()
+    finding = doctor_gpu.check_compile()
     assert finding.state == doctor.NOTE
     assert "a C compiler" in finding.text
     assert "apt install gcc" in finding.remedy

@@ -93,9 +93,9 @@ def test_typos_get_the_nearest_name(gpu_learning, workplace: Path) -> None:
         ("--ckpt_path=configs", "does not exist, or is not a file"),
         ("--model.init_args.lr=.nan", "must be a number above 0, got lr nan"),
         ("--model.init_args.lr=-0.1", "must be a number above 0, got lr -0.1"),
-        ("--model.init_args.num_classes=5", "gives 10 classes, MNISTCNN tells 5 apart"),
+        ("--model.init_args.num_classes=5", "has 10 classes, MNISTCNN tells 5 apart"),
         ("--trainer.callbacks+=callbacks.TextSamples", "TextSamples is for tokens"),
-        ("--model=lightning_modules.MiniGPT", "MiniGPT is for tokens, and DigitsDataModule gives"),
+        ("--model=lightning_modules.MiniGPT", "MiniGPT is for tokens, and DigitsDataModule yields"),
         ("--data=datamodules.CharTextDataModule", "MNISTCNN is for images"),
     ],
 )
