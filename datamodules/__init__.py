@@ -1,9 +1,13 @@
 """LightningDataModules: what is read, how it is split, how batches reach the device."""
 
+from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.curve import CurveDataModule
 from datamodules.digits import DigitsDataModule
 from datamodules.dropout_study import DropoutStudyDataModule
+from datamodules.fashion_mnist import FashionMNISTDataModule
 from datamodules.gaussians import GaussiansDataModule
+from datamodules.image_base import BaseImageDataModule
+from datamodules.image_folder import ImageFolderDataModule
 from datamodules.images import ImageDataModule
 from datamodules.instruction import InstructionDataModule
 from datamodules.line import LineDataModule
@@ -17,13 +21,17 @@ from datamodules.word_pairs import WordPairsDataModule
 
 __all__ = [
     "BPETokenizer",
+    "BaseImageDataModule",
+    "CIFAR10DataModule",
     "CharTextDataModule",
     "CharTokenizer",
     "CurveDataModule",
     "DigitsDataModule",
     "DropoutStudyDataModule",
+    "FashionMNISTDataModule",
     "GaussiansDataModule",
     "ImageDataModule",
+    "ImageFolderDataModule",
     "InstructionDataModule",
     "LineDataModule",
     "MNISTDataModule",

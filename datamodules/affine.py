@@ -17,7 +17,7 @@ def random_maps(images: Tensor, degrees: float, shift: float, zoom: float) -> Te
         images: (B, C, H, W).
         degrees: largest rotation either way.
         shift: largest shift along each axis, in pixels.
-        zoom: largest relative change of size: 0.1 gives 0.9 to 1.1.
+        zoom: largest relative change of size: 0.1 means 0.9 to 1.1.
 
     Returns:
         (B, 2, 3), a rotation with a change of size and a shift for each image.
@@ -32,7 +32,7 @@ def random_maps(images: Tensor, degrees: float, shift: float, zoom: float) -> Te
 
 
 def random_affine(
-    images: Tensor, degrees: float, shift: float, zoom: float, background: float
+    images: Tensor, degrees: float, shift: float, zoom: float, background: float | Tensor
 ) -> Tensor:
     """Rotates, shifts and scales each image by its own random amounts, see :func:`random_maps`.
 
@@ -43,7 +43,7 @@ def random_affine(
         degrees: largest rotation either way.
         shift: largest shift along each axis, in pixels.
         zoom: largest relative change of size.
-        background: value of what comes in from outside.
+        background: value of what comes in from outside; (C, 1, 1) for one per channel.
     """
     maps = random_maps(images, degrees, shift, zoom)
     grid = F.affine_grid(maps, list(images.shape), align_corners=False)  # (B, H, W, 2)

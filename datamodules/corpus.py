@@ -28,6 +28,15 @@ SENTENCES = (
     "the rat sat at the log.",
 )
 
+# The course's whole corpus: 15 different characters, the end of a line included.
+COURSE_TEXT = """\
+the cat sat on the mat
+the dog ran fast
+the cat ran on the mat
+the dog sat fast
+the cat and dog sat on the mat
+the dog and cat ran fast"""
+
 
 def cats_and_dogs(rounds: int = 100) -> str:
     """About 23,000 characters: the sentences again and again, each round in another order."""
@@ -111,7 +120,7 @@ def read_texts(path: Path) -> str:
         what = "holds no *.txt file" if path.is_dir() else "does not exist"
         raise ValueError(
             f"the text source {path} {what}; give a file, a folder of *.txt files, cats_and_dogs, "
-            "python_topics or tiny_shakespeare"
+            "course, python_topics or tiny_shakespeare"
         )
     # A carriage return would be a character to learn.
     return "\n".join(unix_lines(read_text(file)) for file in files)

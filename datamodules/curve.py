@@ -1,6 +1,7 @@
 """Points on a curve that no straight line follows."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,9 +24,9 @@ class CurveDataModule(SmallDataModule):
         ValueError: another curve, or fewer than two points.
     """
 
-    gives = "numbers"
+    yields = "numbers"
 
-    def __init__(self, curve: str = "abs", points: int = 65) -> None:
+    def __init__(self, curve: Literal["abs", "sine"] = "abs", points: int = 65) -> None:
         super().__init__()
         if curve not in CURVES:
             raise ValueError(f"curve must be one of {', '.join(CURVES)}, got {curve!r}")

@@ -5,38 +5,55 @@ from torch import Tensor
 
 from datamodules.small import SmallDataModule
 
-# Two points of each class, where there is no doubt.
-TEST_POINTS = ((2.0, 2.0), (3.0, 1.5), (-2.0, -2.0), (-1.5, -3.0))
-TEST_LABELS = (1.0, 1.0, 0.0, 0.0)
+Centre = tuple[float, float]
 
 
 class GaussiansDataModule(SmallDataModule):
-    """Points of two Gaussians, label 1 around (2, 2) and 0 around (-2, -2), in equal shares.
+    """The course's two clouds: label 0 around (2, 2) and 1 around (6, 6), half of the points each.
 
-    The test points are four fixed ones, two of each class.
+    The test points are four fixed ones: both centres, and one beside each.
 
     Args:
-        samples: how many to learn from.
+        samples: training points.
+        centre0: centre of class 0.
+        centre1: centre of class 1.
         std: standard deviation of both clouds.
-        seed: seed of the points.
+        seed: seed of the points; 42 has the course's.
+
+    Raises:
+        ValueError: an odd number of samples, or fewer than 2.
     """
 
-    gives = "points"
+    yields = "points"
 
-    def __init__(self, samples: int = 100, std: float = 0.8, seed: int = 0) -> None:
+    def __init__(
+        self,
+        samples: int = 100,
+        centre0: Centre = (2.0, 2.0),
+        centre1: Centre = (6.0, 6.0),
+        std: float = 1.0,
+        seed: int = 42,
+    ) -> None:
         super().__init__(seed=seed)
         if samples < 2 or samples % 2:
             raise ValueError(f"samples must be an even number of at least 2, got {samples}")
         self.save_hyperparameters()
         self.samples = samples
+        self.centres = torch.tensor([centre0, centre1], dtype=torch.float32)  # (2, 2)
         self.std = std
 
     def make(self) -> dict[str, tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(self.seed)
-        labels = torch.arange(self.samples) % 2
-        centres = (4.0 * labels - 2.0).unsqueeze(1)  # (N, 1), the same for both coordinates
-        points = centres + self.std * torch.randn(self.samples, 2, generator=generator)
+        half = self.samples // 2
+        # One class after the other: the course draws them in this order.
+        points = torch.cat(
+            [
+                torch.randn(half, 2, generator=generator) * self.std + centre
+                for centre in self.centres
+            ]
+        )
+        beside = self.centres + torch.tensor([[-0.5, -0.2], [-0.5, 0.2]])
         return {
-            "train": (points, labels.float()),
-            "test": (torch.tensor(TEST_POINTS), torch.tensor(TEST_LABELS)),
+            "train": (points, torch.arange(2).repeat_interleave(half).float()),
+            "test": (torch.cat([self.centres, beside]), torch.tensor([0.0, 1.0, 0.0, 1.0])),
         }

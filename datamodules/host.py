@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from datamodules.ordered import OrderedLoader
 
@@ -19,13 +19,20 @@ class HostLoader(OrderedLoader):
     Args:
         args, kwargs: as for :class:`~datamodules.ordered.OrderedLoader`.
         num_workers: worker processes, 0 for none.
+        dataset: what the workers read the rows from, such as files; the tensors by default.
     """
 
-    def __init__(self, *args: Any, num_workers: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        num_workers: int = 0,
+        dataset: Dataset | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._left: list[list[int]] = []  # rows of the batches that the DataLoader has to cut
         self._loader = DataLoader(
-            TensorDataset(*self.tensors),
+            TensorDataset(*self.tensors) if dataset is None else dataset,
             batch_sampler=self._left,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,

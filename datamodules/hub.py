@@ -43,13 +43,13 @@ def pretrained_folder(name: str, weights: bool = True) -> Path:
     # models/nme is a mistake in a name here, not a user called models on the hub.
     is_path = not _REPOSITORY.fullmatch(name) or ("/" in name and folder.parent.is_dir())
     if folder.exists() or is_path:
-        what = "is no folder" if folder.exists() else "does not exist"
+        what = "is not a folder" if folder.exists() else "does not exist"
         raise ValueError(f"{name} {what}, and cannot be a name on the Hugging Face hub")
     try:
         from huggingface_hub import snapshot_download
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"{name} is no folder, and the Hugging Face hub needs the package huggingface_hub: "
+            f"{name} is not a folder, and the Hugging Face hub needs the package huggingface_hub: "
             "make setup EXTRAS=dev,llm"
         ) from error
     online = _reachable()
@@ -64,7 +64,7 @@ def pretrained_folder(name: str, weights: bool = True) -> Path:
     except Exception as error:  # the package has a dozen, without a base of their own
         why = " ".join(str(error).split())[:160] if online else "there is no network"
         raise ValueError(
-            f"{name} is no folder here and cannot be had from the Hugging Face hub ({why}); "
+            f"{name} is not a folder here and cannot be had from the Hugging Face hub ({why}); "
             f"{WITHOUT}"
         ) from error
 

@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from datamodules.pairs import GPU_QUESTIONS, read_pairs
+from datamodules.pairs import SHIPPED, read_pairs
 from datamodules.resident import ResidentLoader
 from datamodules.resumable import ResumableDataModule
 from datamodules.splitting import split
@@ -29,21 +29,21 @@ class InstructionDataModule(ResumableDataModule):
     them: the model lets none see another.
 
     Args:
-        source: ``gpu_questions`` (shipped: questions about GPUs and machine learning), or a file or
-            folder with the fields ``question`` and ``answer``, see
-            :func:`~datamodules.pairs.read_pairs`.
+        source: ``gpu_questions`` (shipped: 140 questions about GPUs and machine learning),
+            ``course_questions`` (shipped: the course's five), or a file or folder with the fields
+            ``question`` and ``answer``, see :func:`~datamodules.pairs.read_pairs`.
         tokenizer: a folder with ``tokenizer.json``, or with GPT-2's ``vocab.json`` and
             ``merges.txt``, or a name on the Hugging Face hub; None for that of the model that is
             trained.
         template: what the model is given; ``{question}`` stands for the question.
-        context: tokens a row.
+        context: tokens per row.
         batch_size: rows a training step and device.
         eval_batch_size: rows a validation step; it changes speed only.
-        pack: several examples a row.
+        pack: several examples per row.
         too_long: what to do with an example longer than ``context``: ``error``, ``skip`` or
             ``cut`` its end; how many there were is printed.
         val_size: examples that are held out, fewer where a question that occurs several times would
-            be in both splits; 0 for none.
+            be in both splits; 0 for none; None for 8, or a fifth of fewer than 40 examples.
         seed: seed of the split and of the order.
 
     Raises:
@@ -51,7 +51,7 @@ class InstructionDataModule(ResumableDataModule):
             too long, or sizes that do not fit.
     """
 
-    gives = "tokens"
+    yields = "tokens"
     order_options = ("seed", "batch_size", "context", "pack", "too_long", "val_size")
 
     def __init__(
@@ -63,8 +63,8 @@ class InstructionDataModule(ResumableDataModule):
         batch_size: int = 8,
         eval_batch_size: int = 32,
         pack: bool = False,
-        too_long: str = "error",
-        val_size: int = 8,
+        too_long: Literal["error", "skip", "cut"] = "error",
+        val_size: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -75,13 +75,14 @@ class InstructionDataModule(ResumableDataModule):
         ):
             if size < 1:
                 raise ValueError(f"{name} must be at least 1, got {size}")
-        if val_size < 0:
+        if val_size is not None and val_size < 0:
             raise ValueError(f"val_size must be 0 or more, got {val_size}")
         if "{question}" not in template:
             raise ValueError("the template must hold {question}")
         if too_long not in ("error", "skip", "cut"):
             raise ValueError(f"too_long must be error, skip or cut, got {too_long!r}")
-        self.save_hyperparameters()
+        # Of a loggers' single list of names, context is the model's, which may be longer.
+        self.save_hyperparameters(logger=False)
         self.source = source
         self.tokenizer_name = tokenizer
         self.template = template
@@ -110,9 +111,11 @@ class InstructionDataModule(ResumableDataModule):
         """Read, tokenise, split and pad or pack, once."""
         if self._splits:
             return
-        pairs = read_pairs(GPU_QUESTIONS if self.source == "gpu_questions" else Path(self.source))
+        pairs = read_pairs(SHIPPED.get(self.source, Path(self.source)))
         self.tokenizer = self._load_tokenizer()
         examples = self._fit([(pair, self._tokens(pair)) for pair in pairs])
+        if self.val_size is None:
+            self.val_size = min(8, len(examples) // 5)
         train, val = split(examples, self.val_size, self.seed, _question)
         self._tell_repeated(examples, len(val))
         self.content = hashlib.sha256(repr([train, val]).encode()).hexdigest()

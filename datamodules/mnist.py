@@ -2,12 +2,12 @@
 
 import gzip
 import hashlib
-import os
 import zlib
 from pathlib import Path
 
 from torch import Tensor
 
+from datamodules.downloads import check_root, first_line
 from datamodules.images import ImageDataModule
 
 # sha256 of the unpacked files.
@@ -31,77 +31,86 @@ class MNISTDataModule(ImageDataModule):
 
     mean = 0.1307
     std = 0.3081
+    dataset = "MNIST"  # torchvision's class, and the folder of its files
+
+    @property
+    def _raw(self) -> Path:
+        return Path(self.root) / self.dataset / "raw"
 
     def prepare_data(self) -> None:
         """Unpack the archives that are there, and download what is missing."""
-        raw = Path(self.root) / "MNIST" / "raw"
+        raw = self._raw
         if all((raw / name).is_file() for name in FILES):
             return
-        self._check_root()
+        check_root(self.root)
         for name in FILES:
             if not (raw / name).is_file() and (raw / f"{name}.gz").is_file():
-                _unpack(raw / f"{name}.gz", raw / name)
+                self._unpack(raw / f"{name}.gz", raw / name)
         if all((raw / name).is_file() for name in FILES):
             return
-        from torchvision.datasets import MNIST
+        from torchvision import datasets
 
         try:
-            MNIST(self.root, download=True)
+            getattr(datasets, self.dataset)(self.root, download=True)
         except (RuntimeError, OSError, EOFError) as error:
             raise ValueError(
-                f"MNIST is not in {raw} and could not be downloaded ({_first_line(error)}). "
+                f"{self.dataset} is not in {raw} and could not be downloaded "
+                f"({first_line(error)}). "
                 "Train on the digits that need no download: gpu-learning fit -c "
                 f"configs/digits_cnn.yaml; or put the four files {'.gz, '.join(FILES)}.gz into "
                 f"{raw} yourself, or unpacked without .gz (copies named with a dot, such as "
                 "train-images.idx3-ubyte, must be renamed)"
             ) from error
 
-    def _check_root(self) -> None:
-        nearest = Path(self.root).absolute()
-        while not nearest.exists():
-            nearest = nearest.parent
-        if not nearest.is_dir():
-            raise ValueError(
-                f"the data root {self.root} cannot be a folder, because {nearest} is a file; name "
-                "another with --data.init_args.root"
-            )
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise ValueError(
-                f"the data root {self.root} cannot be written ({nearest} is read-only for you); "
-                "name another with --data.init_args.root"
-            )
-
     def _read(self, train: bool) -> tuple[Tensor, Tensor]:
-        raw = Path(self.root) / "MNIST" / "raw"
-        for name, expected in FILES.items():
+        for name in FILES:
             if not name.startswith("train" if train else "t10k"):
                 continue
-            path = raw / name
+            path = self._raw / name
             if not path.is_file():
-                raise ValueError(f"{path} is missing; remove {raw} and run again to download it")
-            if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
                 raise ValueError(
-                    f"{path} is truncated or damaged (its checksum is not MNIST's); delete it and "
-                    "run again to unpack or download it again"
+                    f"{path} is missing; remove {self._raw} and run again to download it"
                 )
-        from torchvision.datasets import MNIST
+            self._check(path)
+        from torchvision import datasets
 
-        data = MNIST(self.root, train=train)
+        try:
+            data = getattr(datasets, self.dataset)(self.root, train=train)
+        except (ValueError, AssertionError, TypeError, KeyError) as error:  # of a damaged file
+            raise ValueError(
+                f"the files in {self._raw} are truncated or damaged ({first_line(error)}); delete "
+                "them and run again to unpack or download them again"
+            ) from error
         return data.data, data.targets
 
+    def _check(self, path: Path) -> None:
+        """Raises ValueError for an unpacked file that is not the one of the data set."""
+        if hashlib.sha256(path.read_bytes()).hexdigest() != FILES[path.name]:
+            raise ValueError(
+                f"{path} is truncated or damaged (its checksum is not MNIST's); delete it and "
+                "run again to unpack or download it again"
+            )
 
-def _unpack(archive: Path, path: Path) -> None:
-    """Unpacks one archive, whoever packed it: what counts is the checksum of its content."""
+    def _unpack(self, archive: Path, path: Path) -> None:
+        """Unpacks one archive, whoever packed it: what counts is the checksum of its content."""
+        content = decompressed(archive)
+        if hashlib.sha256(content).hexdigest() != FILES[path.name]:
+            raise ValueError(
+                f"{archive} does not hold MNIST's {path.name}; delete it and run again"
+            )
+        write_whole(path, content)
+
+
+def decompressed(archive: Path) -> bytes:
+    """The content of a ``.gz`` file; raises ValueError where it is damaged."""
     try:
-        content = gzip.decompress(archive.read_bytes())
+        return gzip.decompress(archive.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{archive} is damaged ({error}); delete it and run again") from error
-    if hashlib.sha256(content).hexdigest() != FILES[path.name]:
-        raise ValueError(f"{archive} does not hold MNIST's {path.name}; delete it and run again")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file that is there as a whole or not at all."""
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_bytes(content)
     unfinished.replace(path)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -10,6 +10,11 @@ from typing import Any
 from datamodules.text_files import read_text, unix_lines
 
 GPU_QUESTIONS = Path(__file__).parent / "gpu_questions.jsonl"
+# Files that come with the project, by the name of a data source.
+SHIPPED = {
+    "gpu_questions": GPU_QUESTIONS,
+    "course_questions": Path(__file__).parent / "course_questions.jsonl",
+}
 FILES = (".jsonl", ".csv", ".parquet", ".arrow")
 FIELDS = ("question", "answer", "instruction", "input", "output")
 NAMES = "the fields 'question' and 'answer', or 'instruction' and 'output' (and perhaps 'input'),"

@@ -20,7 +20,10 @@ def split(
         ValueError: nothing would be left to train on, or every group is larger than ``val_size``.
     """
     if val_size >= len(examples):
-        raise ValueError(f"val_size={val_size} leaves none of the {len(examples)} examples")
+        raise ValueError(
+            f"val_size={val_size} leaves none of the {len(examples)} examples to train on; set "
+            "--data.init_args.val_size 0, or to fewer than there are"
+        )
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed)).tolist()
     mixed = [examples[number] for number in order]
     groups: dict[Hashable, list[T]] = {}

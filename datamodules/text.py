@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from datamodules.corpus import (
+    COURSE_TEXT,
     cats_and_dogs,
     download_shakespeare,
     python_topics,
@@ -26,17 +27,18 @@ class CharTextDataModule(ResumableDataModule):
     numbers, and a batch is cut by index.
 
     Args:
-        source: ``cats_and_dogs`` (embedded), ``python_topics`` (comes with Python),
+        source: ``cats_and_dogs`` (embedded), ``course`` (the course's 135 characters, too few for a
+            validation part), ``python_topics`` (comes with Python),
             ``tiny_shakespeare`` (downloaded, checked), or the path of a text file or of a folder of
             ``*.txt`` files, UTF-8.
         root: folder of downloads.
         context: tokens a window.
         batch_size: windows a training step and device.
         eval_batch_size: windows a validation step; it changes speed only.
-        batches: training batches an epoch and device.
+        batches: training batches per epoch and device.
         val_fraction: share of the text, its end, for validation; 0 for none.
-        tokenizer: ``char`` (a token a character), ``bpe`` (byte pairs learnt from the text), or a
-            folder with GPT-2's ``vocab.json`` and ``merges.txt``.
+        tokenizer: ``char`` (one token per character), ``bpe`` (byte pairs learnt from the text),
+            or a folder with GPT-2's ``vocab.json`` and ``merges.txt``.
         bpe_vocab_size: tokens that ``bpe`` learns.
         seed: seed of the windows' offsets and order.
 
@@ -45,7 +47,7 @@ class CharTextDataModule(ResumableDataModule):
             shorter than a window.
     """
 
-    gives = "tokens"
+    yields = "tokens"
     order_options = ("seed", "batch_size", "batches", "context", "val_fraction")
 
     def __init__(
@@ -73,7 +75,8 @@ class CharTextDataModule(ResumableDataModule):
                 raise ValueError(f"{name} must be at least 1, got {size}")
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be from 0 to below 1, got {val_fraction}")
-        self.save_hyperparameters()
+        # Of a loggers' single list of names, context is the model's, which may be longer.
+        self.save_hyperparameters(logger=False)
         self.source = source
         self.root = root
         self.context = context
@@ -103,6 +106,8 @@ class CharTextDataModule(ResumableDataModule):
     def _read(self) -> str:
         if self.source == "cats_and_dogs":
             return cats_and_dogs()
+        if self.source == "course":
+            return COURSE_TEXT
         if self.source == "python_topics":
             return python_topics()
         if self.source == "tiny_shakespeare":

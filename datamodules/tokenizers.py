@@ -18,7 +18,7 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 class CharTokenizer:
-    """One token a character, numbered in the order of code points.
+    """One token per character, numbered in the order of code points.
 
     Args:
         characters: the vocabulary.

@@ -19,15 +19,15 @@ class WindowLoader(ResidentLoader):
 
     For training (``batches`` given) every batch has the same shape. Windows lie side by side from
     a random offset and come in random order, which sees each token once; when the text is used up
-    it is cut anew from another offset. Without ``batches`` the windows lie side by side from the
+    it is cut again from another offset. Without ``batches`` the windows lie side by side from the
     first token on and each target counts exactly once: the last window begins early enough to be
     whole, and its targets that the one before had already are ``IGNORED``.
 
     Args:
         text: token numbers (N,), int32, on the training device.
         context: inputs a window.
-        batch_size: windows a batch and process.
-        batches: batches an epoch and process, 0 for one pass in strides.
+        batch_size: windows per batch and process.
+        batches: batches per epoch and process, 0 for one pass in strides.
         seed: seed of offsets and order; the same in every process.
         rank: this process's number.
         world_size: how many processes share the text.
