@@ -61,7 +61,7 @@ def adapt(model: nn.Module, targets: list[str], r: int, alpha: int, dropout: flo
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=targets,
-        # GPT-2's Conv1D holds (in, out); quantised, it is a linear layer with (out, in).
+        # GPT-2's Conv1D holds (in, out); quantized, it is a linear layer with (out, in).
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in layers.values()),
         task_type="CAUSAL_LM",
     )
@@ -77,7 +77,7 @@ def plain_weights(base: nn.Module, merge: bool = True) -> dict[str, Tensor]:
 
     Args:
         base: the ``GPT2LMHeadModel`` with the adapters in its layers, its weights in 4 bits or not.
-        merge: with what the adapters add; otherwise as before they learnt.
+        merge: with what the adapters add; otherwise as before they learned.
     """
     state: dict[str, Tensor] = {}
     for name, module in base.named_modules():

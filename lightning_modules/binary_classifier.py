@@ -13,15 +13,15 @@ Batch = tuple[Tensor, Tensor]
 
 
 class BinaryClassifier(pl.LightningModule):
-    """Perceptron with one logit; 2-16-1 has 65 parameters.
+    """MLP with one logit; 2-16-1 has 65 parameters.
 
     The loss is computed from the logit: ``log(sigmoid(x))`` of a confident net is ``log(0)``, the
-    combined form is exact for every x. ``predict_step`` gives the probability of class 1.
+    combined form is exact for every x. ``predict_step`` returns the probability of class 1.
 
     Logs ``train/loss``, ``test/loss`` and ``test/acc``.
 
     Args:
-        inputs: values a sample.
+        inputs: values per sample.
         hidden: widths of the hidden layers.
         dropout: probability with which a hidden value is set to zero in training.
         lr: learning rate of Adam.

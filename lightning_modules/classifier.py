@@ -1,4 +1,4 @@
-"""What every image classifier shares: loss, metrics and optimiser."""
+"""What every image classifier shares: loss, metrics and optimizer."""
 
 from typing import Any
 
@@ -16,14 +16,18 @@ Batch = tuple[Tensor, Tensor]
 class ImageClassifier(pl.LightningModule):
     """Cross-entropy training of ``self.net``, which a subclass builds.
 
-    ``forward`` gives logits (B, num_classes); ``predict_step`` gives probabilities.
+    ``forward`` returns logits (B, num_classes); ``predict_step`` returns probabilities. A subclass
+    that takes None for ``num_classes`` or ``image_shape`` defines :meth:`build_net` and calls
+    ``_build_for_data`` in ``configure_model``, which builds it for the ``class_names`` and the
+    ``image_shape`` of the data module.
 
     Logs ``train/loss`` every ``log_every_n_steps``; ``val/loss``, ``val/acc``, ``test/loss``,
-    ``test/acc`` and ``test/acc_<class>`` an epoch. After a test ``confusion`` holds counts with
-    rows for the truth and columns for the prediction.
+    ``test/acc`` and ``test/acc_<class name>`` per epoch. After a test ``confusion`` holds counts
+    with rows for the truth and columns for the prediction.
 
     Raises:
-        ValueError: LBFGS with weights in channels_last memory.
+        ValueError: data of another shape or of more classes, or LBFGS with weights in
+            channels_last memory.
     """
 
     reads = "images"
@@ -32,21 +36,80 @@ class ImageClassifier(pl.LightningModule):
 
     def __init__(
         self,
-        num_classes: int,
+        num_classes: int | None,
         lr: float,
         label_smoothing: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
+        image_shape: tuple[int, int, int] | None = (1, 28, 28),
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.image_shape = image_shape
         self.lr = lr
         self.label_smoothing = label_smoothing
         self.betas = betas
-        self.example_input_array = torch.zeros(1, 1, 28, 28)
+        if image_shape is not None:
+            self.example_input_array = torch.zeros(1, *image_shape)
+        if num_classes is not None:
+            self._build_metrics(num_classes)
+
+    def _build_metrics(self, num_classes: int) -> None:
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
         self.test_acc = MulticlassAccuracy(num_classes, average="micro")
         self.test_class_acc = MulticlassAccuracy(num_classes, average=None)
         self.confusion = MulticlassConfusionMatrix(num_classes)
+
+    def build_net(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
+        """Sets ``self.net``, for images of that shape."""
+        raise ValueError(f"{type(self).__name__} must be given num_classes and image_shape")
+
+    def setup(self, stage: str) -> None:
+        self._check_data()
+
+    def _build_for_data(self) -> None:
+        """For ``configure_model``: builds what waits for the data."""
+        if self.num_classes is None or self.image_shape is None:
+            names, shape = self._classes_and_shape()
+            if names is None or shape is None:
+                raise ValueError(
+                    f"without a data module that has class_names and image_shape both must be "
+                    f"given: {type(self).__name__}(num_classes=..., image_shape=...)"
+                )
+            if self.num_classes is None:
+                self.num_classes = len(names)
+                self._build_metrics(self.num_classes)
+            if self.image_shape is None:
+                self.image_shape = tuple(shape)
+            example = torch.zeros(1, *self.image_shape)
+            # The model summary runs it without a look at the precision.
+            self.example_input_array = self.trainer.precision_plugin.convert_input(example)
+            self.hparams.update(num_classes=self.num_classes, image_shape=self.image_shape)
+            self.build_net(self.num_classes, self.image_shape)
+
+    def _classes_and_shape(self) -> tuple[Any, Any]:
+        """Of the data module; None without one, as after ``load_from_checkpoint``."""
+        data = getattr(self._trainer, "datamodule", None)
+        return getattr(data, "class_names", None), getattr(data, "image_shape", None)
+
+    def _check_data(self) -> None:
+        names, shape = self._classes_and_shape()
+        data = type(getattr(self._trainer, "datamodule", None)).__name__
+        if names is not None and self.num_classes is not None and len(names) > self.num_classes:
+            raise ValueError(
+                f"{data} has {len(names)} classes, {type(self).__name__} tells "
+                f"{self.num_classes} apart; leave --model.init_args.num_classes out, or set it to "
+                f"{len(names)}"
+            )
+        if None not in (shape, self.image_shape) and tuple(shape) != tuple(self.image_shape or ()):
+            raise ValueError(
+                f"{data} yields images of {_said(shape)}, {type(self).__name__} "
+                f"takes {_said(self.image_shape or ())}; {self._remedy_of_shape(shape)}"
+            )
+
+    def _remedy_of_shape(self, shape: tuple[int, int, int]) -> str:
+        if "image_shape" in self.hparams:
+            return "leave --model.init_args.image_shape out, or start a run without a checkpoint"
+        return "for these use --model ImageCNN or --model TransferLearner, which take any shape"
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         """As Lightning's, but of the training steps only those whose values a logger takes.
@@ -112,7 +175,12 @@ class ImageClassifier(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         accuracies = self.test_class_acc.compute()
-        self.log_dict({f"test/acc_{digit}": acc for digit, acc in enumerate(accuracies)})
+        data = getattr(self.trainer, "datamodule", None)
+        names = [str(name) for name in getattr(data, "class_names", ())]
+        names += [str(number) for number in range(len(names), len(accuracies))]
+        self.log_dict(
+            {f"test/acc_{name}": acc for name, acc in zip(names, accuracies, strict=False)}
+        )
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Probabilities (B, num_classes)."""
@@ -121,3 +189,7 @@ class ImageClassifier(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         adam = torch.optim.Adam(self.parameters(), lr=self.lr, betas=self.betas, fused=True)
         return clippable(adam)
+
+
+def _said(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

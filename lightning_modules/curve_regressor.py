@@ -1,11 +1,13 @@
 """The net that shows what an activation is for."""
 
+from typing import Literal
+
 from lightning_modules.nets import MLP
 from lightning_modules.regressor import Regressor
 
 
 class CurveRegressor(Regressor):
-    """1-8-1 perceptron, 25 parameters, with an activation or without.
+    """1-8-1 MLP, 25 parameters, with an activation or without.
 
     Without one its two layers are one straight line, whatever their weights.
 
@@ -15,7 +17,12 @@ class CurveRegressor(Regressor):
         lr: learning rate of Adam.
     """
 
-    def __init__(self, activation: str = "relu", hidden: int = 8, lr: float = 0.01) -> None:
+    def __init__(
+        self,
+        activation: Literal["relu", "sigmoid", "tanh", "none"] = "relu",
+        hidden: int = 8,
+        lr: float = 0.01,
+    ) -> None:
         super().__init__(lr)
         self.save_hyperparameters()
         self.net = MLP([1, hidden, 1], activation)

@@ -1,7 +1,6 @@
 """A pretrained GPT-2 of transformers, checked and ready to be adapted."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.hub import pretrained_folder
+from lightning_modules.nets.gpt2 import check_gpt2_config, read_json, weight_files
 
 _ATTENTION = "sdpa_without_mask"
-# What makes a GPT-2 the function that nets.gpt.GPT and llama.cpp compute; keys of its config.json.
-_USUAL = {
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
-    "layer_norm_epsilon": (1e-5,),
-    "scale_attn_weights": (True,),
-    "scale_attn_by_inverse_layer_idx": (False,),
-    "add_cross_attention": (False,),
-}
 
 
 def load_base(
@@ -31,7 +23,7 @@ def load_base(
         pretrained: name on the Hugging Face hub, or folder.
         dtype: of the weights in memory.
         quantize: ``4bit`` keeps the linear layers of the blocks in 4 bits.
-        device: where 4-bit weights are made; others begin on the CPU.
+        device: where 4-bit weights are made; others start on the CPU.
 
     Raises:
         ValueError: it cannot be had, is no GPT-2, or is one that computes something else.
@@ -76,29 +68,6 @@ def _check_weights(model: Any, info: dict[str, Any], name: str) -> None:
         )
 
 
-def weight_files(folder: Path, name: str) -> list[Path]:
-    """``model.safetensors``, or the pieces that its index names, in the order of their names.
-
-    Raises:
-        ValueError: neither is there.
-    """
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
-        return [single]
-    if not index.is_file():
-        raise ValueError(
-            f"{name} has no model.safetensors; weights in other files are not read, because "
-            "loading them can run code: save the model again with save_pretrained"
-        )
-    try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"{index} is damaged") from error
-    if missing := [piece for piece in names if not (folder / piece).is_file()]:
-        raise ValueError(f"{name} lacks {', '.join(missing)}, which its index names")
-    return [folder / piece for piece in names]
-
-
 def hash_weights(files: list[Path]) -> str:
     """sha256 over the content of all files, one after another, a piece at a time."""
     digest = hashlib.sha256()
@@ -113,29 +82,17 @@ def _check_config(folder: Path, name: str) -> None:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(
-            f"{name} is no model in transformers' format: it has no config.json. Name a folder "
+            f"{name} is not a model in transformers' format: it has no config.json. Name a folder "
             "with config.json and model.safetensors, such as models/NAME/hf"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        kind = config.get("model_type")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged: it is not a JSON object") from error
-    if kind != "gpt2":
-        raise ValueError(f"{name} is a {kind or 'model of no known type'}, not a GPT-2")
-    for key, values in _USUAL.items():
-        if config.get(key, values[0]) not in values:
-            raise ValueError(
-                f"{name} has {key}={config[key]}, which none of the exported formats can "
-                f"express; GPT-2 has {values[0]}"
-            )
+    check_gpt2_config(read_json(path), name)
 
 
 def _four_bits(dtype: torch.dtype, device: Any) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     try:
-        import bitsandbytes  # noqa: F401  its absence would be told in many lines
+        import bitsandbytes  # noqa: F401  its absence would be a message of many lines
     except ImportError as error:
         raise ValueError(
             "quantize=4bit needs the package bitsandbytes: make setup EXTRAS=dev,llm,qlora"

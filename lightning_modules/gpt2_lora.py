@@ -1,6 +1,6 @@
 """GPT-2 of transformers, fine-tuned by peft's low-rank adapters."""
 
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -13,7 +13,8 @@ from datamodules.hub import pretrained_folder
 from lightning_modules.adapters import adapt, plain_weights, target_modules
 from lightning_modules.gpt2_base import load_base
 from lightning_modules.nets.causal_loss import CausalLoss
-from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig, from_gpt2
+from lightning_modules.nets.gpt import GPT
+from lightning_modules.nets.gpt2 import from_gpt2, from_gpt2_config
 from lightning_modules.optimizers import clippable
 
 
@@ -21,8 +22,8 @@ class GPT2LoRA(pl.LightningModule):
     """Fine-tunes a pretrained GPT-2 by low-rank adapters; all else is frozen.
 
     A batch is ``(ids, targets)`` or ``(ids, targets, segments)``, int64 of shape (B, T), as
-    :class:`~datamodules.InstructionDataModule` gives it. Logs ``train/loss``, and over the
-    held-out answers ``val/loss`` (nats a token) and ``val/perplexity``. A checkpoint holds the
+    :class:`~datamodules.InstructionDataModule` yields it. Logs ``train/loss``, and over the
+    held-out answers ``val/loss`` (nats per token) and ``val/perplexity``. A checkpoint holds the
     adapters and what their training needs, not the base, which it names with its sha256.
 
     In a ``bf16`` precision the frozen weights are kept in bfloat16, the adapters in float32.
@@ -39,7 +40,7 @@ class GPT2LoRA(pl.LightningModule):
             names of modules within a block.
         lr: learning rate of AdamW.
         weight_decay: decay of the adapters.
-        gradient_checkpointing: compute a block anew in the backward pass instead of keeping it:
+        gradient_checkpointing: compute a block again in the backward pass instead of keeping it:
             less memory, more time.
         quantize: ``4bit`` keeps the frozen linear layers in 4 bits (needs the extra ``qlora``).
 
@@ -62,7 +63,7 @@ class GPT2LoRA(pl.LightningModule):
         lr: float = 3e-4,
         weight_decay: float = 0.0,
         gradient_checkpointing: bool = False,
-        quantize: str | None = None,
+        quantize: Literal["4bit"] | None = None,
     ) -> None:
         super().__init__()
         if r < 1:
@@ -205,17 +206,7 @@ class GPT2LoRA(pl.LightningModule):
         return self._own_gpt(plain_weights(self.net.base, merge=False))
 
     def _own_gpt(self, weights: dict[str, Tensor]) -> GPT:
-        shape = self.net.base.config
-        switches = GPT2_SWITCHES | {"tied": shape.tie_word_embeddings}
-        config = GPTConfig(
-            shape.vocab_size,
-            shape.n_positions,
-            shape.n_embd,
-            hidden=shape.n_inner or 0,
-            layers=shape.n_layer,
-            heads=shape.n_head,
-            **switches,
-        )
+        config = from_gpt2_config(self.net.base.config.to_dict(), self.pretrained)
         with torch.device("meta"):  # no weights of its own, and no random numbers for them
             net = GPT(config)
         net.load_state_dict(from_gpt2(config, weights), assign=True)

@@ -19,7 +19,7 @@ class MiniGPT(pl.LightningModule):
     """Next-token training of a :class:`~lightning_modules.nets.gpt.GPT`, kept in ``self.net``.
 
     A batch is ``(inputs, targets)``, int64 of shape (B, T); targets of -100 do not count.
-    Logs ``train/loss`` every ``log_every_n_steps``, ``val/loss`` (nats a token),
+    Logs ``train/loss`` every ``log_every_n_steps``, ``val/loss`` (nats per token),
     ``val/perplexity`` and ``val/bits_per_char`` over the whole validation text.
 
     Args:

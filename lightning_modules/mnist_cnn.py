@@ -1,9 +1,6 @@
 """The course's convolutional digit classifier."""
 
-from typing import Any
-
 import torch
-from torch import nn
 
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.nets import CNN
@@ -32,8 +29,5 @@ class MNISTCNN(ImageClassifier):
     ) -> None:
         super().__init__(num_classes, lr, label_smoothing, betas)
         self.save_hyperparameters()
-        self.net = self._build(channels, hidden, num_classes)
-
-    def _build(self, *sizes: Any) -> nn.Module:
         # Channels last: the layout in which convolutions and pooling are fastest, on CPU and GPU.
-        return CNN(*sizes).to(memory_format=torch.channels_last)
+        self.net = CNN(channels, hidden, num_classes).to(memory_format=torch.channels_last)

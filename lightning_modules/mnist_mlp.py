@@ -5,7 +5,7 @@ from lightning_modules.nets import MLP
 
 
 class MNISTMLP(ImageClassifier):
-    """784-128-64-10 perceptron, 109,386 parameters.
+    """784-128-64-10 MLP, 109,386 parameters.
 
     Args:
         hidden: widths of the hidden layers.

@@ -1,10 +1,11 @@
-"""What every regressor shares: loss and optimiser."""
+"""What every regressor shares: loss and optimizer."""
 
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.nets import MLP
 from lightning_modules.optimizers import clippable
 
 Batch = tuple[Tensor, Tensor]
@@ -48,13 +49,19 @@ class Regressor(pl.LightningModule):
 
 
 class LineRegressor(Regressor):
-    """One weight and one bias: y = w * x + b.
+    """The course's 1-8-1 net without an activation: 25 parameters that compute one line.
 
     Args:
+        hidden: width of the hidden layer; 0 for a single weight and bias.
         lr: learning rate of Adam.
+
+    Raises:
+        ValueError: a negative ``hidden``.
     """
 
-    def __init__(self, lr: float = 0.01) -> None:
+    def __init__(self, hidden: int = 8, lr: float = 0.01) -> None:
         super().__init__(lr)
+        if hidden < 0:
+            raise ValueError(f"hidden must be 0 (a single layer) or more, got {hidden}")
         self.save_hyperparameters()
-        self.net = nn.Linear(1, 1)
+        self.net = MLP([1, hidden, 1] if hidden else [1, 1], "none")

@@ -1,18 +1,17 @@
-"""Weights shared out over the processes of a run, for a model that one GPU cannot hold."""
+"""Weights sharded over the processes of a run, for a model that one GPU cannot hold."""
 
 from collections.abc import Iterable
 
 import lightning.pytorch as pl
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
 
 
 def shard(module: pl.LightningModule, net: nn.Module, blocks: Iterable[nn.Module]) -> None:
-    """Shares out ``net`` if the run's strategy is Lightning's ``ModelParallelStrategy``.
+    """Shards ``net`` if the run's strategy is Lightning's ``ModelParallelStrategy``.
 
     To be called from ``configure_model``. Each block is a unit: its weights are put together while
-    it computes, and let go after it. Parameters keep their shapes, so that optimisers which treat
+    it computes, and let go after it. Parameters keep their shapes, so that optimizers which treat
     matrices apart from biases, and clipping by norm, do what they do on one GPU.
 
     Source: torch.distributed.fsdp.fully_shard (FSDP2).
@@ -33,7 +32,11 @@ def shard(module: pl.LightningModule, net: nn.Module, blocks: Iterable[nn.Module
             "take lightning.pytorch.strategies.ModelParallelStrategy, see docs/scaling.md"
         )
     mesh = module.device_mesh
-    if mesh is None or isinstance(net, FSDPModule):  # a test after a fit comes here again
+    if mesh is None:
+        return
+    from torch.distributed.fsdp import FSDPModule, fully_shard  # seconds, which few runs need
+
+    if isinstance(net, FSDPModule):  # a test after a fit comes here again
         return
     # Both are what ModelParallelStrategy does unless it is told otherwise.
     in_shards = getattr(strategy, "_save_distributed_checkpoint", False)

@@ -2,6 +2,7 @@
 
 from lightning_modules.nets.attention import SelfAttention
 from lightning_modules.nets.cnn import CNN
+from lightning_modules.nets.conv_net import ConvNet
 from lightning_modules.nets.fast_cnn import FastCNN
 from lightning_modules.nets.gpt import GPT, GPTConfig
 from lightning_modules.nets.mlp import MLP
@@ -12,6 +13,7 @@ __all__ = [
     "CNN",
     "GPT",
     "MLP",
+    "ConvNet",
     "FastCNN",
     "GPTConfig",
     "MomentNormalization",

@@ -34,32 +34,32 @@ class CausalLoss(nn.Module):
         """The ``GPT2LMHeadModel`` itself; adapters are within its layers."""
         return self.lm.get_base_model() if hasattr(self.lm, "get_base_model") else self.lm
 
-    def hidden(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:
-        """Vectors (B, T, C) of tokens (B, T); see :meth:`forward`."""
+    def hidden_states(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:
+        """Last hidden states (B, T, C) of tokens (B, T); see :meth:`forward`."""
         positions = mask = None
         if segments is not None:
-            places = torch.arange(ids.shape[1], device=ids.device)
+            columns = torch.arange(ids.shape[1], device=ids.device)
             begins = F.pad(segments[:, 1:] != segments[:, :-1], (1, 0), value=True)
-            starts = torch.where(begins, places, 0).cummax(dim=1).values  # (B, T)
-            positions = places - starts
+            starts = torch.where(begins, columns, 0).cummax(dim=1).values  # (B, T)
+            positions = columns - starts
             same = segments[:, None, :, None] == segments[:, None, None, :]
-            mask = same & (places[:, None] >= places)  # (B, 1, T, T)
+            mask = same & (columns[:, None] >= columns)  # (B, 1, T, T)
         return self.base.transformer(
             input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False
         ).last_hidden_state
 
     def logits(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:
         """Logits (B, T, vocab_size)."""
-        return F.linear(self.hidden(ids, segments), self.head)[..., : self.vocab_size]
+        return F.linear(self.hidden_states(ids, segments), self.head)[..., : self.vocab_size]
 
     def forward(self, ids: Tensor, targets: Tensor, segments: Tensor | None = None) -> Tensor:
         """Mean loss of the targets, a scalar.
 
         Args:
-            ids: tokens (B, T). What pads a row at its right is seen by nothing before it.
+            ids: tokens (B, T). Nothing attends to what pads a row at its right.
             targets: the token after each, (B, T); -100 does not count.
             segments: number of the example that each token of a packed row belongs to, (B, T):
-                none sees another, and the positions of each begin at 0. None for one a row.
+                none attends to another, and the positions of each begin at 0. None for one per row.
         """
         logits = self.logits(ids, segments).flatten(0, 1).float()
         return F.cross_entropy(logits, targets.flatten())

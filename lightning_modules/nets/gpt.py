@@ -1,7 +1,6 @@
 """One GPT: from the course's MiniGPT, its defaults, to GPT-2, with every switch on."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -26,13 +25,13 @@ class GPTConfig:
         vocab_size: tokens that exist.
         context: positions, the longest input.
         width: size of a token's vector.
-        hidden: size of the layer inside a block's perceptron, 0 for four times the width.
+        hidden: size of the layer inside a block's MLP, 0 for four times the width.
         layers: blocks.
         heads: attention heads, a divisor of the width.
         output_projection: a linear layer after the heads.
-        pre_norm: normalise what enters attention and perceptron, and once at the end, as GPT-2
+        pre_norm: normalize what enters attention and MLP, and once at the end, as GPT-2
             (otherwise what leaves them, as in Vaswani et al., Attention is all you need, 2017).
-        gelu: GELU (its tanh form) in the perceptron, otherwise ReLU.
+        gelu: GELU (its tanh form) in the MLP, otherwise ReLU.
         qkv_bias: biases in the projections to query, key and value.
         bias: biases in all other linear layers of a block and in the norms.
         tied: logits from the token embedding, otherwise from a linear layer of their own.
@@ -62,7 +61,7 @@ class GPTConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.width % self.heads:
             raise ValueError(
-                f"width={self.width} cannot be shared by heads={self.heads}; take a multiple"
+                f"width={self.width} cannot be divided among heads={self.heads}; take a multiple"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be from 0 to below 1, got {self.dropout}")
@@ -86,7 +85,7 @@ class Attention(nn.Module):
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     def weights(self, x: Tensor) -> Tensor:
-        """Who attends to whom: (B, heads, T, T), rows sum to 1; for pictures."""
+        """Attention from query (row) to key: (B, heads, T, T), rows sum to 1; for figures."""
         q, k, _ = self.split(x)
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
@@ -100,7 +99,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron for each position, each with a way around it."""
+    """Attention, then an MLP for each position, each with a residual connection."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -169,82 +168,3 @@ class GPT(nn.Module):
         if self.config.tied:
             return F.linear(x, self.token.weight)
         return self.head(x)
-
-
-# Our names: GPT-2's in transformers.
-_GPT2_NAMES = {
-    "token": "wte",
-    "position": "wpe",
-    "norm": "ln_f",
-    "norm1": "ln_1",
-    "attn.qkv": "attn.c_attn",
-    "attn.out": "attn.c_proj",
-    "norm2": "ln_2",
-    "up": "mlp.c_fc",
-    "down": "mlp.c_proj",
-}
-
-
-def gpt2_obstacles(net: GPT) -> list[str]:
-    """What keeps a net from being GPT-2, as settings to change; empty if nothing does.
-
-    Absent biases do not: they are zeros. Nor does an output layer of its own without bias.
-    """
-    settings = ("pre_norm", "gelu", "output_projection")
-    missing = [name for name in settings if not getattr(net.config, name)]
-    if not net.config.tied and net.head.bias is not None and bool(net.head.bias.any()):
-        missing.append("tied")
-    return [f"{name}=true" for name in missing]
-
-
-def to_gpt2(net: GPT) -> dict[str, Tensor]:
-    """Weights under the names and layouts of transformers' ``GPT2LMHeadModel``.
-
-    Biases that the net has not are written as zeros, which is the same function.
-
-    Raises:
-        ValueError: the net is not of GPT-2's kind; names the settings that would make it so.
-    """
-    if obstacles := gpt2_obstacles(net):
-        raise ValueError(
-            "this net is not of GPT-2's architecture; train one with "
-            + " ".join(f"--model.init_args.{setting}" for setting in obstacles)
-        )
-    state = net.state_dict()
-    result: dict[str, Tensor] = {}
-    for ours, theirs, is_linear in _gpt2_modules(net.config):
-        weight = state[f"{ours}.weight"]
-        # transformers' Conv1D holds (in, out), nn.Linear (out, in).
-        result[f"{theirs}.weight"] = weight.T.contiguous() if is_linear else weight
-        if ours not in ("token", "position"):
-            bias = state.get(f"{ours}.bias")
-            result[f"{theirs}.bias"] = weight.new_zeros(len(weight)) if bias is None else bias
-    result["lm_head.weight"] = state.get("head.weight", state["token.weight"])
-    return result
-
-
-def from_gpt2(config: GPTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The reverse of :func:`to_gpt2`, for a config with ``GPT2_SWITCHES``, tied or not."""
-    result: dict[str, Tensor] = {}
-    for ours, theirs, is_linear in _gpt2_modules(config):
-        weight = state[f"{theirs}.weight"]
-        result[f"{ours}.weight"] = weight.T.contiguous() if is_linear else weight
-        if ours not in ("token", "position"):
-            result[f"{ours}.bias"] = state[f"{theirs}.bias"]
-    if not config.tied:
-        head = state["lm_head.weight"]
-        result |= {"head.weight": head, "head.bias": head.new_zeros(len(head))}
-    return result
-
-
-def _gpt2_modules(config: GPTConfig) -> list[tuple[str, str, bool]]:
-    """(our name, transformers' name, whether it is a linear layer) of every module."""
-    rows = []
-    for ours, theirs in _GPT2_NAMES.items():
-        if ours in ("token", "position", "norm"):
-            rows.append((ours, f"transformer.{theirs}", False))
-            continue
-        for n in range(config.layers):
-            linear = not ours.startswith("norm")
-            rows.append((f"blocks.{n}.{ours}", f"transformer.h.{n}.{theirs}", linear))
-    return rows

@@ -1,4 +1,4 @@
-"""A multi-layer perceptron."""
+"""A multi-layer perceptron (MLP)."""
 
 import itertools
 from collections.abc import Sequence

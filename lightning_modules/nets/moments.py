@@ -17,8 +17,8 @@ class MomentNormalization(nn.Module):
     in the same interpolation, so that their images are as sharp as those of a test.
 
     Whatever is in the image counts: a mark beside the digit or an uneven ground moves the pose, and
-    a net behind this layer suffers more from them than one without. ``inference/images.py`` takes
-    both out of pictures.
+    a net behind this layer suffers more from them than one without.
+    ``inference/images/preprocessing.py`` takes both out of images.
 
     Source: C.-L. Liu et al., Handwritten digit recognition: investigation of normalization and
     feature extraction techniques, 2004; the slant alone is in Y. LeCun et al., Gradient-based
@@ -28,7 +28,7 @@ class MomentNormalization(nn.Module):
         side: height and width of the images in pixels.
         scale: how much larger digits become; MNIST's leave a margin of 4 of 28 pixels.
         widen: how far widths go towards that of a round digit, 0 to 1.
-        jitter: gives random maps (B, 2, 3) for images (B, 1, side, side), as ``affine_grid`` takes
+        jitter: random maps (B, 2, 3) for images (B, 1, side, side), as ``affine_grid`` takes
             them, by which the upright digits are moved in training, before they become larger.
         warp: standard deviation of a random smooth displacement in training, in pixels of a digit
             before it becomes larger.
@@ -94,7 +94,7 @@ class MomentNormalization(nn.Module):
 
     @torch.jit.unused
     def _moved(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Places across and down, moved anew for each image, (B, side, side), if at all."""
+        """Places across and down, moved at random for each image, (B, side, side), if at all."""
         across, down = self.across, self.down
         if self.jitter is not None:
             rows = self.jitter(x)[..., None, None].unbind(1)  # two of (B, 3, 1, 1)

@@ -1,7 +1,7 @@
 """The course's kind of GPT written as a net of GPT-2's kind that computes the same function.
 
 llama.cpp and transformers run GPT-2's architecture, and the course's MiniGPT is another one: it
-normalises after each layer and has ReLU, no projection after its heads and its own output layer.
+normalizes after each layer and has ReLU, no projection after its heads and its own output layer.
 """
 
 import math
@@ -29,12 +29,12 @@ def as_gpt2(net: GPT) -> GPT:
 
     - before attention the centred vector s that the course's layer reads, beside it a trace of its
       mean and two constants so large that the norm divides all by nearly the same number;
-    - before a perceptron the centred sum u that the course's norm reads, with the constants taken
+    - before an MLP the centred sum u that the course's norm reads, with the constants taken
       out again, so that the norm there is the course's own.
 
-    What is in a residual stream can only be added to: so each perceptron writes its result many
+    What is in a residual stream can only be added to: so each MLP writes its result many
     times louder than what is there, and the norms do not care for loudness. A course block takes
-    two blocks, the second of which only normalises; the last one's is the net's final norm.
+    two blocks, the second of which only normalizes; the last one's is the net's final norm.
 
     Raises:
         ValueError: a pre-norm net, or one with more than four layers or a width below 4.
@@ -66,11 +66,11 @@ def as_gpt2(net: GPT) -> GPT:
         assert isinstance(block, Block)
         _attend(block, blocks[2 * index], loud)
         loud *= louder
-        _perceive(block, blocks[2 * index], loud)
+        _mlp(block, blocks[2 * index], loud)
         if index + 1 < old.layers:
             loud *= louder
-            _settle(block, blocks[2 * index + 1], loud)
-    _read_out(net, new)
+            _normalize(block, blocks[2 * index + 1], loud)
+    _output(net, new)
     return new
 
 
@@ -131,8 +131,8 @@ def _norm(old: torch.nn.LayerNorm, new: torch.nn.LayerNorm) -> None:
     new.bias[:width] = _bias(old, width)
 
 
-def _pass_on(new: Block, width: int, first: int) -> None:
-    """Rows of the perceptron from ``first`` on that give its input and its negative."""
+def _identity_rows(new: Block, width: int, first: int) -> None:
+    """Rows of the MLP from ``first`` on that return its input and its negative."""
     new.up.weight[first : first + width, :width] = _SHARP * torch.eye(width)
     new.up.weight[first + width : first + 2 * width, :width] = -_SHARP * torch.eye(width)
 
@@ -141,36 +141,36 @@ def _identity(width: int) -> Tensor:
     return torch.cat([torch.eye(width), -torch.eye(width)], dim=1) / _SHARP  # (D, 2 D)
 
 
-def _perceive(old: Block, new: Block, loud: float) -> None:
+def _mlp(old: Block, new: Block, loud: float) -> None:
     hidden, width = old.up.weight.shape
     _norm(old.norm1, new.norm2)
     sharp = 1.0 if old.gelu else _SHARP
     new.up.weight[:hidden, :width] = sharp * _weight(old.up)
     new.up.bias[:hidden] = sharp * _bias(old.up, hidden)
-    _pass_on(new, width, hidden)
+    _identity_rows(new, width, hidden)
     down = torch.cat([_weight(old.down) / sharp, _identity(width)], dim=1)
     new.down.weight[:width] = loud * (_centre(width) @ down)
     new.down.bias[:width] = loud * (_centre(width) @ _bias(old.down, width))
 
 
-def _settle(old: Block, new: Block, loud: float) -> None:
-    """A block whose attention is silent and whose perceptron writes what the norm gives."""
+def _normalize(old: Block, new: Block, loud: float) -> None:
+    """A block whose attention is silent and whose MLP writes what the norm returns."""
     hidden, width = old.up.weight.shape
     _norm(old.norm2, new.norm2)
-    _pass_on(new, width, hidden)
+    _identity_rows(new, width, hidden)
     new.down.weight[:width, hidden:] = loud * (_centre(width) @ _identity(width))
     new.down.weight[width + 2, hidden:] = loud * _TRACE * _identity(width).mean(dim=0)
     new.down.bias[width] = loud * _STEADY
     new.down.bias[width + 1] = -loud * _STEADY
 
 
-def _read_out(net: GPT, new: GPT) -> None:
+def _output(net: GPT, new: GPT) -> None:
     width, vocab = net.config.width, net.config.vocab_size
     last = net.blocks[-1]
     assert isinstance(last, Block)
     _norm(last.norm2, new.norm)
     head = net.token if net.config.tied else net.head
     new.head.weight[:, :width] = _weight(head)
-    # One place of the final norm is always one; there is the bias that GPT-2's output has not.
+    # One dimension of the final norm is always one; there is the bias that GPT-2's output has not.
     new.norm.bias[width + 2] = 1.0
     new.head.weight[:, width + 2] = _bias(head, vocab)
