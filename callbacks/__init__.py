@@ -7,6 +7,7 @@ from callbacks.best_and_last import BestAndLast
 from callbacks.compile import Compile
 from callbacks.confusion_matrix import ConfusionMatrixFigure
 from callbacks.cosine_annealing import CosineAnnealing
+from callbacks.cpu_threads import CPUThreads
 from callbacks.decision_boundary import DecisionBoundary
 from callbacks.drift import Drift
 from callbacks.embedding_projector import EmbeddingProjector
@@ -34,6 +35,7 @@ __all__ = [
     "AttentionMaps",
     "Baseline",
     "BestAndLast",
+    "CPUThreads",
     "Compile",
     "ConfusionMatrixFigure",
     "CosineAnnealing",

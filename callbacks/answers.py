@@ -4,12 +4,11 @@ from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.loggers import TensorBoardLogger
-from torchmetrics.functional.text import squad
 
-from inference.generate import TextGenerator
-from inference.sampling import SamplingOptions
-from inference.tokenizer import Tokenizer
+from callbacks.tensorboard import add_texts
+from inference.text.generate import TextGenerator
+from inference.text.sampling import SamplingOptions
+from inference.text.tokenizer import Tokenizer
 
 
 class Answers(pl.Callback):
@@ -62,7 +61,9 @@ class Answers(pl.Callback):
         data: Any = trainer.datamodule
         asked = [*self.questions, *(question for question, _ in data.held_out)]
         answers = self._ask(pl_module, data, asked)
-        self._show(trainer, dict(zip(self.questions, answers, strict=False)))
+        if trainer.is_global_zero:
+            shown = zip(self.questions, answers, strict=False)
+            add_texts(trainer, {f"answers/{question}": answer for question, answer in shown})
         if data.held_out:
             found = answers[len(self.questions) :]
             scores = score(found, [answer for _, answer in data.held_out])
@@ -80,19 +81,11 @@ class Answers(pl.Callback):
         )
         return [text.text.strip() for text in generator.generate(questions, self.options)]
 
-    def _show(self, trainer: pl.Trainer, answers: dict[str, str]) -> None:
-        for logger in trainer.loggers if trainer.is_global_zero else ():
-            if isinstance(logger, TensorBoardLogger):
-                for question, answer in answers.items():
-                    lines = answer.replace("\n", "\n    ")
-                    # Four blanks keep the lines as they are in Markdown.
-                    logger.experiment.add_text(
-                        f"answers/{question}", f"    {lines}", trainer.global_step
-                    )
-
 
 def score(answers: list[str], expected: list[str]) -> dict[str, float]:
     """``exact_match`` and ``token_f1`` of answers, as SQuAD counts them, from 0 to 1."""
+    from torchmetrics.functional.text import squad  # transformers and all text metrics with it
+
     numbered = list(enumerate(zip(answers, expected, strict=True)))
     found = squad(
         [{"prediction_text": answer, "id": str(number)} for number, (answer, _) in numbered],

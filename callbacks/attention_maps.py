@@ -1,15 +1,14 @@
-"""Who looks at whom in a language model."""
+"""Attention from query to key in a language model, as images."""
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from callbacks.tensorboard import add_figure
 from callbacks.vocabulary import known_texts
 
 
@@ -42,8 +41,8 @@ def attention_figure(weights: list[Tensor], labels: list[str]) -> Figure:
             axes.imshow(heads[column].sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)
             axes.set_xticks(ticks, labels, fontsize=9)
             axes.set_yticks(ticks, labels, fontsize=9)
-            axes.set_xlabel("looked at")
-            axes.set_ylabel("looking")
+            axes.set_xlabel("key: attended to")
+            axes.set_ylabel("query: attends")
             axes.set_title(f"block {row + 1}, head {column + 1}", fontsize=10)
     return figure
 
@@ -89,7 +88,7 @@ class AttentionMaps(pl.Callback):
         forward = getattr(net, "_compiled_call_impl", None)
         net._compiled_call_impl = None
         try:
-            # In all processes: weights that are shared out (FSDP) are put together for a forward.
+            # In all processes: sharded weights (FSDP) are gathered for a forward.
             weights = attention_weights(net, torch.tensor([self._drawn], device=device))
         finally:
             net._compiled_call_impl = forward
@@ -99,13 +98,10 @@ class AttentionMaps(pl.Callback):
         with warnings.catch_warnings():
             # matplotlib's own font has no letters of many scripts, and draws boxes for them.
             warnings.filterwarnings("ignore", "Glyph")
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_figure("attention", figure, trainer.global_step)
-                    if save and not trainer.fast_dev_run:
-                        figure.savefig(Path(logger.log_dir) / "attention.png", dpi=100)
+            file = "attention.png" if save and not trainer.fast_dev_run else ""
+            add_figure(trainer, figure, "attention", file)
 
 
 def _label(token: str) -> str:
-    """A token as matplotlib shows it: blanks and line ends to be seen, dollars no formula."""
+    """A token for matplotlib: blanks and line ends are visible, dollars are no formula."""
     return token.replace(" ", "␣").replace("\n", "↵").replace("$", r"\$")

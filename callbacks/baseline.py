@@ -1,4 +1,4 @@
-"""What a model scores before it has learnt anything."""
+"""What a model scores before it has learned anything."""
 
 import math
 

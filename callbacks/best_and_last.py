@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import (
@@ -53,12 +53,12 @@ class BestAndLast(ModelCheckpoint):
             init_args: {monitor: val/loss, mode: min}
     """
 
-    counts_chunks = True  # see strategies/chunks.py
+    counts_chunks = True  # see training/strategies/chunks.py
 
     def __init__(
         self,
         monitor: str = "val/acc",
-        mode: str = "max",
+        mode: Literal["min", "max"] = "max",
         every_n_steps: int = 500,
         every_n_epochs: int = 1,
     ) -> None:
@@ -147,7 +147,10 @@ class BestAndLast(ModelCheckpoint):
         judged = self.monitor is not None and not trainer.sanity_checking
         if judged and self.monitor not in trainer.callback_metrics:
             logged = ", ".join(sorted(trainer.callback_metrics))
-            raise ValueError(f"monitor {self.monitor!r} is not logged; there is {logged}")
+            raise ValueError(
+                f"monitor {self.monitor!r} is not logged; there is {logged}; name one of them and "
+                "its direction, such as --checkpoint.monitor val/loss --checkpoint.mode min"
+            )
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         self._validated = trainer.global_step

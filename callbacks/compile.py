@@ -1,6 +1,6 @@
 """torch.compile as a line of YAML."""
 
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -33,7 +33,9 @@ class Compile(pl.Callback):
           - class_path: callbacks.Compile
     """
 
-    def __init__(self, mode: str = "default", without_gpu: str = "compile") -> None:
+    def __init__(
+        self, mode: str = "default", without_gpu: Literal["compile", "skip"] = "compile"
+    ) -> None:
         modes = ("default", *torch._inductor.list_mode_options())
         if mode not in modes:
             raise ValueError(f"mode must be one of {', '.join(modes)}, got {mode!r}")

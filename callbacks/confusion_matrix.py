@@ -1,24 +1,38 @@
-"""The confusion matrix of a test as a picture."""
+"""The confusion matrix of a test as a figure."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import lightning.pytorch as pl
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from callbacks.tensorboard import add_figure
 
-def confusion_figure(counts: Tensor) -> Figure:
-    """Draws counts (C, C), rows the truth and columns the prediction, shaded by share of a row."""
+_SHORT = 4  # characters of a name that is written level
+
+
+def confusion_figure(counts: Tensor, names: Sequence[str] | None = None) -> Figure:
+    """Draws counts (C, C), rows the truth and columns the prediction, shaded by share of a row.
+
+    Args:
+        counts: of test images.
+        names: of the classes, in the order of ``counts``; their numbers if None.
+    """
     counts = counts.cpu()
     classes = range(len(counts))
     share = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    figure = Figure(figsize=(7, 6.4), layout="constrained")
+    side = max(7.0, 0.45 * len(counts))
+    figure = Figure(figsize=(side, 0.915 * side), layout="constrained")
     axes = figure.add_subplot(
         xlabel="predicted", ylabel="true", xticks=list(classes), yticks=list(classes)
     )
+    if names is not None and len(names) == len(counts):
+        turned = 0 if max(map(len, names)) < _SHORT else 90
+        axes.set_xticks(list(classes), labels=names, rotation=turned)
+        axes.set_yticks(list(classes), labels=names)
     # A root brings out the few mistakes beside the many right answers.
     axes.imshow(share.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)
     for row in classes:
@@ -43,8 +57,5 @@ class ConfusionMatrixFigure(pl.Callback):
 
     @rank_zero_only
     def _draw(self, trainer: pl.Trainer, counts: Tensor) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(
-                    "test/confusion", confusion_figure(counts), trainer.global_step
-                )
+        names = getattr(trainer.datamodule, "class_names", None)
+        add_figure(trainer, confusion_figure(counts, names), "test/confusion")

@@ -1,5 +1,7 @@
 """The learning rate along half a cosine, from its start to nearly nothing."""
 
+from typing import Literal
+
 from torch.optim import Optimizer, lr_scheduler
 
 from callbacks.lr_scheduler import LRSchedulerCallback
@@ -23,7 +25,7 @@ class CosineAnnealing(LRSchedulerCallback):
 
     needs_total = True
 
-    def __init__(self, min_lr: float = 0.0, interval: str = "step") -> None:
+    def __init__(self, min_lr: float = 0.0, interval: Literal["step", "epoch"] = "step") -> None:
         super().__init__(interval)
         if min_lr < 0:
             raise ValueError(f"min_lr must not be negative, got {min_lr}")

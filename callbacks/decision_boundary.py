@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 
-from callbacks.pictures import keep_figure
+from callbacks.tensorboard import add_figure
 
 GRID = 120
 
@@ -15,11 +15,11 @@ GRID = 120
 class DecisionBoundary(pl.Callback):
     """Adds ``boundary`` to TensorBoard, and ``boundary.png`` to the run, when training ends.
 
-    One picture for each of ``count`` moments, from the first epoch to the last, with the
+    One panel for each of ``count`` epochs, from the first epoch to the last, with the
     probability of class 1 as colour and the boundary at one half as a line.
 
     Args:
-        count: how many moments.
+        count: how many epochs.
     """
 
     reads = "points"
@@ -45,7 +45,7 @@ class DecisionBoundary(pl.Callback):
 
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        keep_figure(trainer, self._draw(trainer.datamodule), "boundary")  # type: ignore[attr-defined]
+        add_figure(trainer, self._draw(trainer.datamodule), "boundary", "boundary.png")  # type: ignore[attr-defined]
 
     def _draw(self, data: Any) -> Figure:
         columns = 2 if len(self._seen) > 1 else 1

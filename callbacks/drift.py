@@ -30,7 +30,7 @@ class Drift(pl.Callback):
     it forgets how other text goes. The value before the training is that of the base.
 
     Raises:
-        ValueError: the module's ``net`` gives no loss of tokens, or the data has no tokenizer.
+        ValueError: the module's ``net`` returns no loss of tokens, or the data has no tokenizer.
 
     Example::
 

@@ -1,8 +1,9 @@
 """Word embeddings on TensorBoard's projector page."""
 
 import lightning.pytorch as pl
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+from callbacks.tensorboard import tensorboards
 
 
 class EmbeddingProjector(pl.Callback):
@@ -16,11 +17,10 @@ class EmbeddingProjector(pl.Callback):
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         words = list(trainer.datamodule.words)  # type: ignore[attr-defined]
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_embedding(
-                    pl_module.net.weight.detach().cpu(),  # type: ignore[union-attr]
-                    metadata=words,
-                    global_step=trainer.global_step,
-                    tag="words",
-                )
+        for logger in tensorboards(trainer):
+            logger.experiment.add_embedding(
+                pl_module.net.weight.detach().cpu(),  # type: ignore[union-attr]
+                metadata=words,
+                global_step=trainer.global_step,
+                tag="words",
+            )

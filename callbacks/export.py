@@ -1,13 +1,13 @@
 """An artifact in ``models/`` at the end of a fit."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
 
 from callbacks.export_best import ExportBest
-from exporting import DEFAULT, check_formats, export, fresh_copy, make_source
+from exporting.images import DEFAULT, check_formats, export, fresh_copy, make_source
 
 
 class Export(ExportBest):
@@ -41,7 +41,7 @@ class Export(ExportBest):
         name: str,
         formats: tuple[str, ...] = DEFAULT,
         models: str = "models",
-        device: str = "auto",
+        device: Literal["auto", "cpu", "cuda"] = "auto",
     ) -> None:
         if device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device must be auto, cpu or cuda, got {device!r}")

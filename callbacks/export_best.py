@@ -27,7 +27,7 @@ class ExportBest(pl.Callback, ABC):
 
     @abstractmethod
     def export(self, checkpoint: Path, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
-        """Writes ``self.folder`` and gives its manifest."""
+        """Writes ``self.folder`` and returns its manifest."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         check_target(self.folder)

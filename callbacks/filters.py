@@ -1,29 +1,60 @@
-"""The weights of a first layer as pictures."""
+"""The weights of a first layer as images."""
+
+import math
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
+import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
-from torchvision.utils import make_grid
+from torch import Tensor, nn
+
+from callbacks.tensorboard import tensorboards
 
 
-def filter_grid(weight: Tensor, most: int = 64) -> Tensor:
-    """Grid (3, H, W) of the filters of a first layer, blue below zero, white at zero, red above.
+def filter_images(weight: Tensor, most: int = 64) -> Tensor:
+    """Filters (N, 3, H, W) of a first layer.
+
+    Of grey images they are blue below zero, white at zero, red above; of colour images each channel
+    is shown as that colour, with zero as middle grey.
 
     Args:
-        weight: (out, 1, k, k) of a convolution, or (out, k * k) of a linear layer over an image.
+        weight: (out, C, h, w), C being 1 or 3, or (out, h * h) of a linear layer over a square.
         most: how many filters are drawn.
     """
-    side = int(weight[0].numel() ** 0.5)
-    filters = weight.detach().float().cpu().reshape(len(weight), side, side)[:most]
-    filters = filters / filters.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
-    colours = torch.stack(
-        [1 + filters.clamp(max=0), 1 - filters.abs(), 1 - filters.clamp(min=0)], dim=1
-    )  # (out, 3, k, k)
-    scale = max(1, 48 // side)
+    filters = weight.detach().float().cpu()[:most]
+    if filters.ndim == 2:
+        side = math.isqrt(filters.shape[1])
+        filters = filters.reshape(len(filters), 1, side, side)
+    filters = filters / filters.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+    if filters.shape[1] == 1:
+        colours = torch.cat(
+            [1 + filters.clamp(max=0), 1 - filters.abs(), 1 - filters.clamp(min=0)], dim=1
+        )  # (out, 3, h, w)
+    else:
+        colours = (filters + 1) / 2
+    scale = max(1, 48 // max(filters.shape[2:]))
     colours = colours.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    return make_grid(colours, nrow=8, padding=4, pad_value=0.5)
+    return F.pad(colours, (2, 2, 2, 2), value=0.5)
+
+
+def first_weight(module: pl.LightningModule) -> Tensor:
+    """The weight of the first convolution or linear layer of ``module.net``, as (out, C, h, w).
+
+    Raises:
+        ValueError: it is not one over images.
+    """
+    layers = [part for part in module.net.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    shape = getattr(module, "image_shape", None) or (1, 28, 28)
+    if layers:
+        weight = layers[0].weight
+        if weight.ndim == 2 and weight.shape[1] == math.prod(shape):
+            weight = weight.reshape(len(weight), *shape)
+        if weight.ndim == 4 and weight.shape[1] in (1, 3):
+            return weight
+    raise ValueError(
+        f"the first layer of {type(module).__name__} has no filters over images of 1 or 3 channels "
+        "to be drawn; take callbacks.FirstLayerFilters out of trainer.callbacks"
+    )
 
 
 class FirstLayerFilters(pl.Callback):
@@ -34,7 +65,7 @@ class FirstLayerFilters(pl.Callback):
             an epoch of a small data set.
 
     Raises:
-        ValueError: ``every_n_epochs`` below 1.
+        ValueError: ``every_n_epochs`` below 1, or a first layer that has no filters.
     """
 
     reads = "images"
@@ -53,7 +84,6 @@ class FirstLayerFilters(pl.Callback):
 
     @rank_zero_only
     def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        weight = next(pl_module.net.parameters())
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("filters", filter_grid(weight), trainer.global_step)
+        weight = first_weight(pl_module)
+        for logger in tensorboards(trainer):
+            logger.experiment.add_images("filters", filter_images(weight), trainer.global_step)

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 
+class NonFiniteLoss(ValueError):
+    """The loss of a step is NaN or infinite."""
+
+
 class FiniteLoss(pl.Callback):
     """Raises at the first loss that is NaN or infinite, before a checkpoint can be written.
 
@@ -16,10 +20,10 @@ class FiniteLoss(pl.Callback):
     the step that is named is exact all the same.
 
     Raises:
-        ValueError: names the optimiser step and what to change.
+        NonFiniteLoss: names the optimizer step and what to change.
     """
 
-    counts_chunks = True  # see strategies/chunks.py
+    counts_chunks = True  # see training/strategies/chunks.py
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
@@ -72,7 +76,7 @@ class FiniteLoss(pl.Callback):
 
 def _refuse_infinite(loss: float, step: int) -> None:
     if not math.isfinite(loss):
-        raise ValueError(
+        raise NonFiniteLoss(
             f"the training loss is {loss} at step {step}; no checkpoint "
             "was written after that. Lower the learning rate, clip gradients "
             "(--trainer.gradient_clip_val 1.0) or look for bad input data"

@@ -1,4 +1,4 @@
-"""What a regressor of one variable has learned, as a picture."""
+"""The function that a regressor of one variable has learned, as a figure."""
 
 import lightning.pytorch as pl
 import torch
@@ -6,7 +6,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.pictures import keep_figure
+from callbacks.tensorboard import add_figure
 
 
 def draw_fit(x: Tensor, y: Tensor, curves: dict[str, tuple[Tensor, Tensor]]) -> Figure:
@@ -31,7 +31,7 @@ def draw_fit(x: Tensor, y: Tensor, curves: dict[str, tuple[Tensor, Tensor]]) -> 
 class FitFigure(pl.Callback):
     """Adds ``fit`` to TensorBoard, and ``fit.png`` to the run, when training ends.
 
-    For modules with one input and one output. The picture reaches half the width of the data
+    For modules with one input and one output. The figure extends half the width of the data
     beyond it on both sides.
     """
 
@@ -46,4 +46,4 @@ class FitFigure(pl.Callback):
         with torch.no_grad():
             predicted = pl_module(wide)
         curve = (wide.cpu(), predicted.cpu())
-        keep_figure(trainer, draw_fit(x.cpu(), y.cpu(), {"net": curve}), "fit")
+        add_figure(trainer, draw_fit(x.cpu(), y.cpu(), {"net": curve}), "fit", "fit.png")

@@ -1,9 +1,13 @@
 """TensorBoard's HParams page with the metrics of the run."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import lightning.pytorch as pl
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams
+
+from callbacks.tensorboard import tensorboards
 
 
 class HParams(pl.Callback):
@@ -18,19 +22,26 @@ class HParams(pl.Callback):
 
     def __init__(self, metrics: tuple[str, ...] = ("val/acc", "test/acc")) -> None:
         self.metrics = metrics
+        self.values: dict[str, Any] = {}  # listed as well: what a sweep varies beyond the modules
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        values = dict(pl_module.hparams_initial)
+        values = _typed(pl_module.hparams_initial)
         if trainer.datamodule is not None:
-            values |= trainer.datamodule.hparams_initial
+            for name, value in _typed(trainer.datamodule.hparams_initial).items():
+                # The data's context may be shorter than the model's.
+                values[name if values.get(name, value) == value else f"data/{name}"] = value
+        values |= self.values
         plain = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in values.items()
-            if not name.startswith("_")
         }
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                writer = logger.experiment._get_file_writer()
-                for summary in hparams(plain, dict.fromkeys(self.metrics)):
-                    writer.add_summary(summary)
+        for logger in tensorboards(trainer):
+            writer = logger.experiment._get_file_writer()
+            for summary in hparams(plain, dict.fromkeys(self.metrics)):
+                writer.add_summary(summary)
+
+
+def _typed(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters without LightningCLI's own notes, such as ``_class_path``."""
+    return {name: value for name, value in hyperparameters.items() if not name.startswith("_")}

@@ -9,12 +9,12 @@ class LearningRateLog(pl.Callback):
     """Logs ``lr``, the learning rate of the step about to be taken.
 
     Every ``log_every_n_steps`` steps, and at the beginning of an epoch when it changed. Where an
-    optimiser has several parameter groups, the others are ``lr/group1``, ``lr/group2`` and so on.
-    Lightning's ``LearningRateMonitor`` names the scalar after the optimiser's class, so that runs
-    with different optimisers do not share a plot.
+    optimizer has several parameter groups, the others are ``lr/group1``, ``lr/group2`` and so on.
+    Lightning's ``LearningRateMonitor`` names the scalar after the optimizer's class, so that runs
+    with different optimizers do not share a plot.
     """
 
-    counts_chunks = True  # see strategies/chunks.py
+    counts_chunks = True  # see training/strategies/chunks.py
 
     def __init__(self) -> None:
         self._logged: list[float] = []
@@ -31,7 +31,7 @@ class LearningRateLog(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        # A batch may hold several optimiser steps, so the due one is passed rather than met.
+        # A batch may hold several optimizer steps, so the due one is passed rather than met.
         every, step = trainer.log_every_n_steps, trainer.global_step + 1
         due = step // every > self._looked // every
         look = due or self._epoch_begins

@@ -18,12 +18,12 @@ from callbacks.tuners import restores_own
 class LRSchedulerCallback(LearningRateLog, ABC):
     """Owns the learning rate of a run: builds a scheduler of torch, steps it and logs ``lr``.
 
-    The scheduler is stepped after the optimiser's step (``interval: step``) or after an epoch's
+    The scheduler is stepped after the optimizer's step (``interval: step``) or after an epoch's
     last one (``interval: epoch``), in both cases before a checkpoint is written, and its state is
-    in the checkpoint, so a resumed run goes on with the very learning rate. Gradient accumulation
-    and modules that step their optimiser themselves are counted by ``trainer.global_step``.
+    in the checkpoint, so a resumed run continues with the same learning rate. Gradient accumulation
+    and modules that step their optimizer themselves are counted by ``trainer.global_step``.
 
-    The module's ``configure_optimizers`` returns the optimiser alone; its learning rate is where
+    The module's ``configure_optimizers`` returns the optimizer alone; its learning rate is where
     the schedule begins, or its peak where there is a warm-up.
 
     Args:
@@ -51,7 +51,7 @@ class LRSchedulerCallback(LearningRateLog, ABC):
 
     @abstractmethod
     def build(self, optimizer: Optimizer, total: int) -> LRScheduler:
-        """The scheduler of torch for a run of ``total`` optimiser steps or epochs.
+        """The scheduler of torch for a run of ``total`` optimizer steps or epochs.
 
         ``total`` is 0 where ``needs_total`` is false.
         """
@@ -94,7 +94,7 @@ class LRSchedulerCallback(LearningRateLog, ABC):
             self._move_on()
 
     def take(self, steps: int) -> list[list[float]]:
-        """Learning rates of the next optimiser steps, one a parameter group, for who takes several.
+        """Learning rates of the next optimizer steps, per parameter group, for who takes several.
 
         The scheduler moves on past them, as if they had been taken one by one.
         """
@@ -139,7 +139,7 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         if resumes and self.state_key not in checkpoint.get("callbacks", {}):
             raise ValueError(
                 f"the checkpoint was trained without {self._name}, so there is nothing to resume "
-                "it from; take the scheduler out of this run, or start anew without --ckpt_path"
+                "it from; take the scheduler out of this run, or start without --ckpt_path"
             )
 
     @property
@@ -170,7 +170,7 @@ class LRSchedulerCallback(LearningRateLog, ABC):
             )
         if len(trainer.optimizers) != 1:
             raise ValueError(
-                f"{self._name} sets the learning rate of one optimiser, and "
+                f"{self._name} sets the learning rate of one optimizer, and "
                 f"{type(pl_module).__name__} has {len(trainer.optimizers)}; remove the callback "
                 "and schedule them in configure_optimizers"
             )

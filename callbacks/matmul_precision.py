@@ -1,5 +1,7 @@
 """How exactly float32 matrices are multiplied while training."""
 
+from typing import Literal
+
 import lightning.pytorch as pl
 import torch
 
@@ -23,7 +25,7 @@ class MatmulPrecision(pl.Callback):
           - class_path: callbacks.MatmulPrecision
     """
 
-    def __init__(self, precision: str = "high") -> None:
+    def __init__(self, precision: Literal["highest", "high", "medium"] = "high") -> None:
         if precision not in ("highest", "high", "medium"):
             raise ValueError(f"precision must be highest, high or medium, got {precision!r}")
         self.precision = precision

@@ -1,18 +1,20 @@
 """The learning rate up to a peak and down to nearly nothing, once a run."""
 
+from typing import Literal
+
 from torch.optim import Optimizer, lr_scheduler
 
 from callbacks.lr_scheduler import LRSchedulerCallback
 
 
 class OneCycle(LRSchedulerCallback):
-    """:class:`torch.optim.lr_scheduler.OneCycleLR` over the optimiser steps of a run.
+    """:class:`torch.optim.lr_scheduler.OneCycleLR` over the optimizer steps of a run.
 
     Source: L. N. Smith and N. Topin, Super-Convergence: Very Fast Training of Neural Networks
     Using Large Learning Rates, 2018, arXiv:1708.07120.
 
     Args:
-        max_lr: learning rate at the peak; the optimiser's own (``lr`` of the model) if None.
+        max_lr: learning rate at the peak; the optimizer's own (``lr`` of the model) if None.
         pct_start: share of the run before the peak.
         div_factor: the run starts at ``max_lr / div_factor``,
         final_div_factor: and ends at ``max_lr / div_factor / final_div_factor``.
@@ -35,7 +37,7 @@ class OneCycle(LRSchedulerCallback):
         pct_start: float = 0.3,
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
-        anneal_strategy: str = "cos",
+        anneal_strategy: Literal["cos", "linear"] = "cos",
         cycle_momentum: bool = False,
     ) -> None:
         super().__init__("step")

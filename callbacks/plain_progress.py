@@ -1,4 +1,4 @@
-"""Progress for a pipe or a log file: one line an epoch."""
+"""Progress for a pipe or a log file: one line per epoch."""
 
 import time
 
@@ -10,10 +10,11 @@ from lightning.pytorch.utilities import rank_zero_only
 class PlainProgress(ProgressBar):
     """Prints ``epoch 2/5  train/loss 0.1012  val/acc 0.9734  8.1 s`` after every epoch.
 
-    A progress bar redraws its line with control characters, which a file keeps.
+    A progress bar redraws its line with control characters, which a file keeps. Scores of an
+    earlier validation are not repeated in epochs without one.
 
     Args:
-        every_n_epochs: epochs a line, for runs of very many short ones.
+        every_n_epochs: epochs per line, for runs of very many short ones.
     """
 
     def __init__(self, every_n_epochs: int = 1) -> None:
@@ -21,6 +22,7 @@ class PlainProgress(ProgressBar):
         self.every_n_epochs = every_n_epochs
         self._enabled = True
         self._began = 0.0
+        self._validated = False
 
     def disable(self) -> None:
         self._enabled = False
@@ -39,15 +41,18 @@ class PlainProgress(ProgressBar):
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: object) -> None:
         self._began = time.perf_counter()
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = not trainer.sanity_checking
+
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         if epoch % self.every_n_epochs and epoch != trainer.max_epochs:
             return
+        names = ("train/loss", *(("val/loss", "val/acc") if self._validated else ()))
+        self._validated = False
         metrics = {
-            name: float(value)
-            for name, value in trainer.callback_metrics.items()
-            if name in ("train/loss", "val/loss", "val/acc")
+            name: float(value) for name, value in trainer.callback_metrics.items() if name in names
         }
         values = "  ".join(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))
         seconds = time.perf_counter() - self._began

@@ -1,6 +1,6 @@
 """The learning rate reduced when a metric stops getting better."""
 
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 from torch.optim import Optimizer, lr_scheduler
@@ -36,7 +36,7 @@ class ReduceLROnPlateau(LRSchedulerCallback):
     def __init__(
         self,
         monitor: str = "val/loss",
-        mode: str = "min",
+        mode: Literal["min", "max"] = "min",
         factor: float = 0.1,
         patience: int = 10,
         threshold: float = 1e-4,

@@ -1,5 +1,7 @@
 """The learning rate multiplied by a factor every so often."""
 
+from typing import Literal
+
 from torch.optim import Optimizer, lr_scheduler
 
 from callbacks.lr_scheduler import LRSchedulerCallback
@@ -9,7 +11,7 @@ class StepLR(LRSchedulerCallback):
     """:class:`torch.optim.lr_scheduler.StepLR` as a callback.
 
     Args:
-        step_size: epochs (or optimiser steps) between two reductions.
+        step_size: epochs (or optimizer steps) between two reductions.
         gamma: factor of a reduction.
         interval: ``epoch`` or ``step``.
 
@@ -23,7 +25,9 @@ class StepLR(LRSchedulerCallback):
             init_args: {step_size: 2, gamma: 0.5}
     """
 
-    def __init__(self, step_size: int, gamma: float = 0.1, interval: str = "epoch") -> None:
+    def __init__(
+        self, step_size: int, gamma: float = 0.1, interval: Literal["step", "epoch"] = "epoch"
+    ) -> None:
         super().__init__(interval)
         if step_size < 1:
             raise ValueError(f"step_size must be at least 1, got {step_size}")

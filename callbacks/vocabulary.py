@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_warn
 
-from inference.tokenizer import Tokenizer
+from inference.text.tokenizer import Tokenizer
 
 
 def known_texts(

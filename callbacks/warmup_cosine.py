@@ -9,7 +9,7 @@ from callbacks.lr_scheduler import LRSchedulerCallback
 
 
 class WarmupCosine(LRSchedulerCallback):
-    """Linear warm-up and cosine decay over the optimiser steps of a run, as GPTs are trained.
+    """Linear warm-up and cosine decay over the optimizer steps of a run, as GPTs are trained.
 
     One :class:`torch.optim.lr_scheduler.LambdaLR`: its value depends on the step alone, where
     torch's chain of a LinearLR and a CosineAnnealingLR multiplies its way there and rounds.
@@ -20,7 +20,7 @@ class WarmupCosine(LRSchedulerCallback):
     A ``fast_dev_run`` cuts a warm-up that is longer than its few steps.
 
     Args:
-        warmup_steps: optimiser steps until the optimiser's own learning rate is reached; the
+        warmup_steps: optimizer steps until the optimizer's own learning rate is reached; the
             first step already takes ``lr / warmup_steps``.
         min_ratio: the learning rate at the end, as a share of the full one.
 
