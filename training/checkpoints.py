@@ -55,6 +55,18 @@ def _flat(tree: Any, above: str = "") -> dict[str, Any]:
     return flat
 
 
+def hyperparameters(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of the model and of the data module in a checkpoint; empty where it has none."""
+    if path.is_dir():  # sharded
+        return {}, {}
+    content = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    model, data = (
+        {k: v for k, v in dict(content.get(key) or {}).items() if not k.startswith("_")}
+        for key in ("hyper_parameters", "datamodule_hyper_parameters")
+    )
+    return model, data
+
+
 def check_checkpoint(path: Path, class_path: str, resumes: bool) -> None:
     if path.is_dir() and (path / ".metadata").is_file():  # sharded, as FSDP writes them
         return

@@ -75,13 +75,13 @@ def can_run(name: str, model: LightningModule, data: Any) -> bool:
 
 def check_parts(model: Any, data: Any, callbacks: Iterable[Any]) -> None:
     """Compares what the parts say that an example is; one that says nothing fits all."""
-    gives = getattr(data, "gives", None)
+    yields = getattr(data, "yields", None)
     for part in (model, *callbacks):
         reads = getattr(part, "reads", None)
-        if reads and gives and reads != gives:
+        if reads and yields and reads != yields:
             other = "take that callback out" if part is not model else "take a model that does"
             raise ValueError(
-                f"{type(part).__name__} is for {reads}, and {type(data).__name__} yields {gives}; "
+                f"{type(part).__name__} is for {reads}, and {type(data).__name__} yields {yields}; "
                 f"name a data module that yields {reads} with --data, or {other}"
             )
     classes, outputs = getattr(data, "classes", None), getattr(model, "num_classes", None)

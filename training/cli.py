@@ -1,10 +1,12 @@
 """LightningCLI over the project's classes."""
 
+import io
 import os
 import sys
 import traceback
 from collections import deque
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,58 +15,50 @@ import lightning.pytorch as pl
 import torch
 import yaml
 from jsonargparse import Namespace
+from jsonargparse.util import import_object
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import (
     LightningCLI,
     LRSchedulerTypeTuple,
-    SaveConfigCallback,
     instantiate_class,
 )
 
-import strategies  # noqa: F401  registers cuda_graph
-from callbacks import FiniteLoss, HParams, LearningRateLog, PlainProgress, RNGState, Throughput
+import training.strategies  # noqa: F401  registers cuda_graph
+from callbacks import (
+    CPUThreads,
+    FiniteLoss,
+    HParams,
+    LearningRateLog,
+    PlainProgress,
+    RNGState,
+    Throughput,
+)
 from callbacks.idle_hooks import skip_idle_hooks
-from training.checkpoints import check_checkpoint, check_same_run, differences
+from lightning_modules import *  # noqa: F403  --model takes the names of imported classes
+from training.checkpoints import (
+    check_checkpoint,
+    check_same_run,
+    differences,
+    hyperparameters,
+)
 from training.checks import check_parts, check_settings, check_subcommand
 from training.loggers import keep_history, log_into_run, refuse_taken_folder
 from training.parser import OneSentenceParser, explain, overridden
-from training.runs import best_checkpoint, experiment_folder, last_checkpoint, loggers
+from training.run_config import SaveFitConfig
+from training.runs import best_checkpoint, experiment_folder, last_checkpoint
 
 BASE_CONFIG = Path(__file__).parents[1] / "configs" / "trainer.yaml"
 # Callbacks of every run, each under a key of its own, so that an experiment or the command line
 # changes one argument of one of them: --checkpoint.monitor val/loss, --throughput null.
 KEYED_CALLBACKS: dict[str, type[pl.Callback]] = {
     "checkpoint": Checkpoint,
+    "cpu_threads": CPUThreads,
     "finite_loss": FiniteLoss,
     "hparams": HParams,
     "lr_log": LearningRateLog,
     "rng_state": RNGState,
     "throughput": Throughput,
 }
-
-
-class SaveFitConfig(SaveConfigCallback):
-    """Keeps ``config.yaml`` beside the checkpoints of a fit; a test of the run leaves it alone."""
-
-    def __init__(
-        self, parser: OneSentenceParser, config: Any, resumed: bool = False, **kwargs: Any
-    ) -> None:
-        super().__init__(parser, config, **kwargs)
-        if resumed:  # used again, the file starts a run of its own
-            config = config.clone()
-            config["ckpt_path"] = None
-            for logger in loggers(config.trainer):
-                logger.init_args["version"] = None
-        # Here and not in setup, which is part of the time that Trainer.fit takes.
-        self._text = parser.dump(config, skip_none=False)
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage != "fit" or not trainer.loggers:
-            return
-        folder = Path(trainer.log_dir or ".")  # asked by every process: it is broadcast
-        if trainer.is_global_zero:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / self.config_filename).write_text(self._text)
 
 
 class CheckpointProgress(pl.Callback):
@@ -159,20 +153,45 @@ class TrainCLI(LightningCLI):
                 lists = isinstance(then, list) or isinstance(value, list)
                 said = "differs from" if lists else f"is {value}, it was {then} in"
                 self._say(f"{key} {said} {run.name}")
-        before = dict(config.model.get("init_args") or {})
-        super()._parse_ckpt_path()
+        model, data = hyperparameters(path)
+        self._take("model", model)
+        if self._name != "fit":  # a fit resumes with the data of its run, which was compared above
+            kind = import_object(config.data.class_path) if config.get("data") else None
+            fixed = getattr(kind, "fixed_by_training", ("mean", "std"))
+            self._take("data", {key: data[key] for key in fixed if data.get(key) is not None})
         config = self.config[self._name]
-        after = config.model.get("init_args") or {}
-        for name, value in before.items():
-            if value is not None and name in after and after[name] != value:
-                self._say(
-                    f"{name}={after[name]} comes from the checkpoint; the {value} asked for is not "
-                    "used"
-                )
         if config.trainer.logger is not False:
             folder = experiment_folder(config.trainer)
             if run.parent == folder.resolve() and log_into_run(config.trainer, run):
                 self.save_config_kwargs = {"resumed": True}
+
+    def _take(self, part: str, values: dict[str, Any]) -> None:
+        """Sets arguments of the model or the data to those of the checkpoint, and says so.
+
+        LightningCLI's own way does not take checkpoints that a Trainer without it wrote.
+        """
+        if not values:
+            return
+        config = self.config[self._name][part]
+        before = dict(config.get("init_args") or {})
+        given = {"class_path": config.class_path, "dict_kwargs": values}
+        said = io.StringIO()
+        try:
+            with redirect_stderr(said):
+                self.config = self.parser.parse_object({self._name: {part: given}}, self.config)
+        except SystemExit as error:
+            reason = said.getvalue().strip().removeprefix("gpu-learning: error: ")
+            raise ValueError(
+                f"the checkpoint was made with {', '.join(values)}, and {config.class_path} takes "
+                f"other arguments ({reason}); use the configuration it was trained with, or name "
+                f"its class with --{part}"
+            ) from error
+        after = self.config[self._name][part].get("init_args") or {}
+        for name, value in before.items():
+            told = value is not None or name in ("mean", "std")
+            if name in after and after[name] != value and told:
+                asked = "" if value is None else f"; the {value} asked for is not used"
+                self._say(f"{name}={after[name]} comes from the checkpoint{asked}")
 
     def _say(self, sentence: str) -> None:
         if not int(os.environ.get("LOCAL_RANK", 0)):

@@ -13,6 +13,8 @@ import yaml
 from jsonargparse import get_loader, set_loader
 from lightning.pytorch.cli import LightningArgumentParser
 
+from training.config_files import missing
+
 # Lines of jsonargparse's report that frame the reason without being it.
 _FRAME = (
     "Does not validate",
@@ -28,6 +30,10 @@ _FRAME = (
 
 class OneSentenceParser(LightningArgumentParser):
     """LightningArgumentParser without the page of usage that jsonargparse puts before an error."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Or a misspelt option is taken for the one that it begins: --trainer.max_epoch.
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         parser = getattr(ex, "subcommand_parser", None) or self
@@ -69,7 +75,7 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
         names = _class_names(base[1]) if base else []
         return f"there is no class '{match[1]}'{_suggest(match[1], names)}"
     if match := re.search(r"File does not exist: '([^']+)'", message):
-        return f"there is no {match[1]}{_suggest_file(Path(match[1]))}"
+        return f"there is no {missing(Path(match[1]))}"
     if "arguments are required" in message and re.search(r"\b\w+\.(model|data)\b", message):
         return "a model and its data are needed: name an experiment, as -c configs/digits_cnn.yaml"
     lines = [line.strip(" -") for line in message.splitlines()]
@@ -80,7 +86,13 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     where = f"{'.'.join(dict.fromkeys(keys))}: " if keys else ""
     reason = "; ".join(dict.fromkeys(telling or lines))
     reason = re.sub(r"Expected a <class '(\w+)'>", r"expected \1", reason)
+    reason = re.sub(r"Expected a typing\.Literal\[(.+?)\]\. Got value: (\S+)", _choices, reason)
     return where + reason.replace(". Got value: ", ", got ")
+
+
+def _choices(match: re.Match[str]) -> str:
+    """``must be one of images, tokens, got 'token'``."""
+    return f"must be one of {match[1].replace(chr(39), '')}, got {match[2]!r}"
 
 
 def overridden(arguments: Sequence[str]) -> str:
@@ -133,13 +145,6 @@ def _suggest(wrong: str, names: Iterable[str]) -> str:
     return "; --help lists what there is"
 
 
-def _suggest_file(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f", and no folder {path.parent}"
-    near = get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
 _load = get_loader("yaml")
 _MOST_VALUES = 100_000
 
@@ -150,6 +155,8 @@ def _load_bounded(text: str) -> Any:
     Raises:
         ValueError: a key that holds itself, or aliases that multiply without a bound.
     """
+    if "<<" in text:
+        _refuse_merges(yaml.compose(text, yaml.SafeLoader), {})
     value = _load(text)
     _refuse_loops(value, [], _MOST_VALUES)
     return value
@@ -173,6 +180,26 @@ def _refuse_loops(value: Any, above: list[Any], left: int) -> int:
             )
         left = _refuse_loops(inner, within, left)
     return left - 1
+
+
+def _refuse_merges(node: Any, known: dict[int, int]) -> int:
+    """Returns the pairs of a mapping with what ``<<`` copies into it, before anything is copied."""
+    if id(node) in known or not isinstance(node, yaml.CollectionNode):
+        return known.get(id(node), 0)
+    known[id(node)] = pairs = 0  # for what is part of itself
+    if isinstance(node, yaml.SequenceNode):
+        pairs = sum(_refuse_merges(inner, known) for inner in node.value)
+    else:
+        for key, inner in node.value:
+            merged = _refuse_merges(inner, known)
+            pairs += merged if key.tag == "tag:yaml.org,2002:merge" else 1
+    if pairs > _MOST_VALUES:
+        raise ValueError(
+            f"'<<' in the YAML copies more than {_MOST_VALUES:,} values; write out what it should "
+            "hold"
+        )
+    known[id(node)] = pairs
+    return pairs
 
 
 set_loader("yaml", _load_bounded, (yaml.YAMLError,))

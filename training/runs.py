@@ -15,7 +15,8 @@ class Checkpoint:
     """What a checkpoint file says about itself.
 
     ``comparable`` is the same for checkpoints whose scores can be compared: monitor, mode, class
-    of the model and of the data. ``score`` is None where nothing was monitored.
+    of the model and of the data. ``score`` is None where nothing was monitored. ``origin`` is the
+    file that imported weights come from.
     """
 
     path: Path
@@ -23,6 +24,7 @@ class Checkpoint:
     step: int
     score: float | None
     comparable: tuple[Any, ...]
+    origin: str | None = None
 
     @property
     def scored(self) -> str:
@@ -31,10 +33,10 @@ class Checkpoint:
 
     def __str__(self) -> str:
         written = datetime.fromtimestamp(self.path.stat().st_mtime)
-        return (
-            f"{self.path} ({self.scored}epoch {self.epochs}, step {self.step}, "
-            f"{written:%Y-%m-%d %H:%M})"
-        )
+        reached = f"{self.scored}epoch {self.epochs}, step {self.step}"
+        if self.origin is not None:
+            reached = f"imported from {self.origin}"
+        return f"{self.path} ({reached}, {written:%Y-%m-%d %H:%M})"
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -58,6 +60,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         content["global_step"],
         None if score is None else float(score),
         (state.get("monitor"), state.get("mode"), model, data),
+        content.get("imported", {}).get("path"),
     )
 
 

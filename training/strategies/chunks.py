@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import ProgressBar, Timer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
-from strategies.lightning_private import count_batches
-from strategies.stepper import RowLoader
+from training.strategies.lightning_private import count_batches
+from training.strategies.stepper import RowLoader
 
 BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
 STEP_HOOKS = (

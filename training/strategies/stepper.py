@@ -8,15 +8,15 @@ import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
-from strategies.lightning_private import batch_hook
-from strategies.recorder import (
+from training.strategies.lightning_private import batch_hook
+from training.strategies.recorder import (
     GraphOptimizer,
     Recorder,
     Recording,
     average_gradients,
     rounded_rates,
 )
-from strategies.step_graphs import (
+from training.strategies.step_graphs import (
     captured_index,
     log_arguments,
     loggable,

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from strategies.recorder import (
+from training.strategies.recorder import (
     CapturedIndex,
     GraphOptimizer,
     Recorder,
