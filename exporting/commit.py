@@ -77,9 +77,13 @@ def check_target(folder: Path) -> None:
     """Refuses a ``models/NAME`` that an artifact cannot replace.
 
     Raises:
-        ValueError: as :func:`check_name`, or what is there was not made by an export.
+        ValueError: as :func:`check_name`, the models folder is a file, or what is there was not
+            made by an export.
     """
     check_name(folder.name)
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ValueError(f"{above} is a file; the models folder (--models) must be a folder")
     if not folder.exists() or (folder / MANIFEST).is_file():
         return
     if not folder.is_dir() or not all(_OURS.fullmatch(path.name) for path in folder.iterdir()):
@@ -104,19 +108,19 @@ def building(folder: Path) -> Iterator[Path]:
             full or read-only.
     """
     check_target(folder)
-    place = folder.parent.resolve() / f".{folder.name}.build"
+    workspace = folder.parent.resolve() / f".{folder.name}.build"
     lock = None
     try:
-        lock = _lock(place, folder)
-        _clear(place, folder)
-        new = place / "new"
+        lock = _lock(workspace, folder)
+        _clear(workspace, folder)
+        new = workspace / "new"
         new.mkdir()
         yield new
     except (OSError, SafetensorError) as error:
         raise ValueError(_explain(folder, error)) from error
     finally:
         if lock is not None:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(workspace, ignore_errors=True)
             os.close(lock)
 
 
@@ -136,16 +140,16 @@ def put_in_place(build: Path, folder: Path) -> None:
     _sync(folder.parent)
 
 
-def _lock(place: Path, folder: Path) -> int:
+def _lock(workspace: Path, folder: Path) -> int:
     while True:
-        place.mkdir(parents=True, exist_ok=True)
+        workspace.mkdir(parents=True, exist_ok=True)
         if fcntl is None:
             return os.open(os.devnull, os.O_RDONLY)
-        handle = os.open(place, os.O_RDONLY)
+        handle = os.open(workspace, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The export that held it may have removed the folder meanwhile.
-            if place.exists() and os.path.samestat(os.fstat(handle), place.stat()):
+            if workspace.exists() and os.path.samestat(os.fstat(handle), workspace.stat()):
                 return handle
         except BlockingIOError as error:
             os.close(handle)
@@ -155,11 +159,11 @@ def _lock(place: Path, folder: Path) -> int:
         os.close(handle)
 
 
-def _clear(place: Path, folder: Path) -> None:
+def _clear(workspace: Path, folder: Path) -> None:
     """Removes what killed exports left, earlier versions' too."""
-    if (place / "old").exists() and not folder.exists():
-        os.rename(place / "old", folder)
-    for path in (*place.iterdir(), *place.parent.glob(f".{folder.name}.build-*")):
+    if (workspace / "old").exists() and not folder.exists():
+        os.rename(workspace / "old", folder)
+    for path in (*workspace.iterdir(), *workspace.parent.glob(f".{folder.name}.build-*")):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 

@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,14 @@ from torch import Tensor
 from datamodules.hub import pretrained_folder
 from datamodules.windows import IGNORED
 from exporting.commit import building, name_by_content, put_in_place, write_manifest
-from exporting.export import git_revision, versions
 from exporting.prober import Prober
+from exporting.provenance import header
 from exporting.text.gguf_file import modelfile, write_gguf, write_gguf_adapter
 from exporting.text.hf_folder import write_hf
 from exporting.text.onnx_step import write_onnx
 from exporting.text.peft_folder import write_peft
 from exporting.text.source import TextSource
 from exporting.text.weights import write_bfloat16, write_float32, write_int8
-from inference.manifest import SCHEMA
 from lightning_modules import GPT2LoRA
 
 
@@ -126,12 +124,7 @@ def _build(source: TextSource, build: Path, name: str, formats: list[str]) -> di
             "checkpoint"
         )
     document = {
-        "schema": SCHEMA,
-        "name": name,
-        **source.description,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "git": git_revision(),
-        "versions": versions(),
+        **header(name, source.description),
         "files": files,
         "folders": folders,
         "eager": {"bits_per_char": _bits(source, expected)},

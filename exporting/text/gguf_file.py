@@ -10,28 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from inference.templates import as_ollama
-from lightning_modules.nets.gpt import GPT, to_gpt2
+from inference.text.templates import as_ollama
+from inference.text.tokenizer import END_OF_TEXT, byte_letters
+from lightning_modules.nets.gpt import GPT, GPTConfig
+from lightning_modules.nets.gpt2 import gpt2_modules, gpt2_weights
 from lightning_modules.nets.rewrite import as_gpt2
 
-END_OF_TEXT = "<|endoftext|>"
-_NAMES = {
-    "norm1": "attn_norm",
-    "attn.qkv": "attn_qkv",
-    "attn.out": "attn_output",
-    "norm2": "ffn_norm",
-    "up": "ffn_up",
-    "down": "ffn_down",
-}
-# A linear layer of a block in transformers: its name here.
-_GPT2 = {
-    "attn.c_attn": "attn.qkv",
-    "attn.c_proj": "attn.out",
-    "mlp.c_fc": "up",
-    "mlp.c_proj": "down",
-}
 _NEVER = -30.0  # logit of a token that must not be chosen
 
 
@@ -61,8 +48,7 @@ def write_gguf(net: GPT, tokenizer: str, path: Path, name: str, q8: bool = False
             "gguf, or train with pre_norm, gelu, output_projection and tied"
         )
     net = as_gpt2(net) if exact else net
-    to_gpt2(net)  # says why, where it is not of GPT-2's kind
-    config = net.config
+    weights, config = gpt2_weights(net), net.config
     if q8 and config.width % 32:
         raise ValueError(
             f"q8_0 needs a width that is a multiple of 32, this net's is {config.width}"
@@ -90,7 +76,7 @@ def write_gguf(net: GPT, tokenizer: str, path: Path, name: str, q8: bool = False
     writer.add_token_merges(merges)
     writer.add_bos_token_id(end)
     writer.add_eos_token_id(end)
-    for key, tensor in _tensors(net, len(tokens)).items():
+    for key, tensor in _tensors(config, weights, len(tokens)).items():
         _add(gguf, writer, key, tensor.numpy(), "f32" if exact else "q8" if q8 else "f16")
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -115,11 +101,12 @@ def write_gguf_adapter(module: Any, path: Path, name: str) -> None:
     writer.add_name(name)
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", float(module.hparams.alpha))
+    modules = gpt2_modules(module.net.base.config.n_layer)
+    names = {names.transformers: names.gguf for names in modules}
     for key, layer in module.net.base.named_modules():
         if not hasattr(layer, "lora_A"):
             continue
-        _, number, place = key.removeprefix("transformer.").split(".", 2)
-        theirs = f"blk.{number}.{_NAMES[_GPT2[place]]}.weight"
+        theirs = f"{names[key.removeprefix('transformer.')]}.weight"
         for suffix, part in (("lora_a", layer.lora_A), ("lora_b", layer.lora_B)):
             # (r, in) and (out, r), as peft has them.
             values = part["default"].weight.detach().float().numpy()
@@ -131,7 +118,7 @@ def write_gguf_adapter(module: Any, path: Path, name: str) -> None:
 
 
 def modelfile(file: str, context: int, template: str | None = None, adapter: str = "") -> str:
-    """Ollama's description of a model that goes on with a text, or answers to a template.
+    """Ollama's description of a model that continues a text, or answers to a template.
 
     Args:
         file: the GGUF file beside it.
@@ -164,37 +151,29 @@ def _add(gguf: Any, writer: Any, key: str, values: np.ndarray, precision: str) -
     writer.add_tensor(key, values, raw_dtype=kind)
 
 
-def _tensors(net: GPT, tokens: int) -> dict[str, Tensor]:
-    """Weights under llama.cpp's names; absent biases are zeros, which it insists on."""
-    state = net.state_dict()
-    embedding, bias = state["token.weight"], state.get("norm.bias")
-    output = state.get("head.weight", embedding)
-    bias = torch.zeros(net.config.width) if bias is None else bias
-    result = {"position_embd.weight": state["position.weight"]}
-    if extra := tokens - len(embedding):
-        row, bias = _never(output, state["norm.weight"], bias)
-        output = torch.cat([output, row.expand(extra, -1)])
-        embedding = torch.cat([embedding, torch.zeros(extra, net.config.width)])
-    if extra or not net.config.tied:
-        result["output.weight"] = output
-    result |= {
-        "token_embd.weight": embedding,
-        "output_norm.weight": state["norm.weight"],
-        "output_norm.bias": bias,
+def _tensors(config: GPTConfig, weights: dict[str, Tensor], tokens: int) -> dict[str, Tensor]:
+    """Weights under llama.cpp's names, with rows for tokens that the net has not."""
+    weights = dict(weights)
+    extra = tokens - config.vocab_size
+    if extra:
+        row, weights["norm.bias"] = _never(
+            weights["head.weight"], weights["norm.weight"], weights["norm.bias"]
+        )
+        weights["head.weight"] = torch.cat([weights["head.weight"], row.expand(extra, -1)])
+        weights["token.weight"] = F.pad(weights["token.weight"], (0, 0, 0, extra))
+    elif config.tied:
+        del weights["head.weight"]
+    names = {module.ours: module.gguf for module in gpt2_modules(config.layers)}
+    return {
+        f"{names[ours]}.{suffix}": tensor
+        for (ours, _, suffix), tensor in ((key.rpartition("."), t) for key, t in weights.items())
     }
-    for layer in range(net.config.layers):
-        for ours, theirs in _NAMES.items():
-            weight = state[f"blocks.{layer}.{ours}.weight"]
-            absent = torch.zeros(len(weight))
-            result[f"blk.{layer}.{theirs}.weight"] = weight
-            result[f"blk.{layer}.{theirs}.bias"] = state.get(f"blocks.{layer}.{ours}.bias", absent)
-    return result
 
 
 def _never(output: Tensor, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """An output row (1, C) whose logit is ``_NEVER`` for every text, and the norm's bias for it.
+    """An output row (1, C) whose logit is ``_NEVER`` everywhere, and the norm's bias for it.
 
-    What the last norm gives is h = gain * n + bias, where n sums to zero. So the row a / gain has
+    The last norm returns h = gain * n + bias, where n sums to zero. So the row a / gain has
     the constant logit a * sum(bias / gain). Where that sum is too small to be used, the bias is
     moved in a direction that no other token's row sees.
     """
@@ -221,7 +200,7 @@ def _vocabulary(tokenizer: str) -> tuple[list[str], list[str], int]:
         if END_OF_TEXT not in numbers:
             raise ValueError(f"the tokenizer has no {END_OF_TEXT}; GGUF needs an end of text")
         return tokens, merges, numbers[END_OF_TEXT]
-    spelling = _byte_spelling()
+    spelling = byte_letters()
     tokens = [
         "".join(spelling[byte] for byte in character.encode())
         for character in sorted(numbers, key=numbers.__getitem__)
@@ -233,15 +212,6 @@ def _vocabulary(tokenizer: str) -> tuple[list[str], list[str], int]:
     ]
     merges = list(dict.fromkeys(merges)) or [f"{END_OF_TEXT} {END_OF_TEXT}"]
     return [*tokens, END_OF_TEXT], merges, len(tokens)
-
-
-def _byte_spelling() -> dict[int, str]:
-    """GPT-2's printable stand-in for each byte: itself, or a character from 256 on."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in plain]
-    return {byte: chr(byte) for byte in plain} | {
-        byte: chr(256 + index) for index, byte in enumerate(others)
-    }
 
 
 def _library() -> Any:

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from lightning_modules.nets.gpt import GPT, to_gpt2
+from inference.text.tokenizer import END_OF_TEXT
+from lightning_modules.nets.gpt import GPT
+from lightning_modules.nets.gpt2 import to_gpt2, to_gpt2_config
 from lightning_modules.nets.rewrite import as_gpt2
-
-END_OF_TEXT = "<|endoftext|>"
 
 
 def write_hf(net: GPT, tokenizer: str, folder: Path) -> None:
@@ -28,17 +28,7 @@ def write_hf(net: GPT, tokenizer: str, folder: Path) -> None:
         ) from error
     shape = net.config
     end = json.loads(tokenizer)["model"]["vocab"].get(END_OF_TEXT)
-    config = GPT2Config(
-        vocab_size=shape.vocab_size,
-        n_positions=shape.context,
-        n_embd=shape.width,
-        n_layer=shape.layers,
-        n_head=shape.heads,
-        n_inner=shape.hidden or None,
-        bos_token_id=end,
-        eos_token_id=end,
-        tie_word_embeddings=shape.tied,
-    )
+    config = GPT2Config(**to_gpt2_config(shape), bos_token_id=end, eos_token_id=end)
     # llama.cpp's converter reads the length of the context under its old name.
     config.n_ctx = shape.context
     model = GPT2LMHeadModel(config)

@@ -11,10 +11,10 @@ from lightning_modules.nets.gpt import GPT, Block
 
 
 class GPTStep(nn.Module):
-    """Reads T new tokens behind P that are in the cache.
+    """Decodes T new tokens behind P that are in the cache.
 
-    ``forward(ids (1, T), past (L, 2, H, P, C / H))`` gives logits (1, T, V) and the cache with
-    P + T places; P may be 0.
+    ``forward(ids (1, T), past (L, 2, H, P, C / H))`` returns logits (1, T, V) and the cache with
+    P + T positions; P may be 0.
     """
 
     def __init__(self, net: GPT) -> None:
@@ -23,9 +23,9 @@ class GPTStep(nn.Module):
 
     def forward(self, ids: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         net, before = self.net, past.shape[3]
-        places = before + torch.arange(ids.shape[1], device=ids.device)
-        seen = torch.arange(before + ids.shape[1], device=ids.device) <= places[:, None]
-        x = net.token(ids) + net.position(places)
+        positions = before + torch.arange(ids.shape[1], device=ids.device)
+        seen = torch.arange(before + ids.shape[1], device=ids.device) <= positions[:, None]
+        x = net.token(ids) + net.position(positions)
         caches = []
         for layer, block in enumerate(net.blocks):
             assert isinstance(block, Block)

@@ -1,7 +1,6 @@
 """From a checkpoint to what is exported: the net, its tokenizer and text to compare on."""
 
 import copy
-import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from datamodules import CharTextDataModule, InstructionDataModule
 from datamodules.windows import IGNORED
-from inference.tokenizer import Tokenizer
+from exporting.provenance import origin
+from inference.text.tokenizer import Tokenizer
 from lightning_modules import GPT2LoRA, MiniGPT
 from lightning_modules.nets.gpt import GPT
 
@@ -128,9 +128,9 @@ def _read_adapters(
         },
         module,
     )
-    learnt = source.targets[source.targets != IGNORED].tolist()
-    text = Tokenizer(source.tokenizer).decode(learnt)
-    return replace(source, chars_per_token=len(text) / len(learnt))
+    counted = source.targets[source.targets != IGNORED].tolist()
+    text = Tokenizer(source.tokenizer).decode(counted)
+    return replace(source, chars_per_token=len(text) / len(counted))
 
 
 def _describe(
@@ -144,12 +144,7 @@ def _describe(
         "config": {name: value for name, value in asdict(net.config).items() if name != "dropout"},
         "model": f"{kind.__module__}.{kind.__qualname__}",
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
-        "source": {
-            "checkpoint": str(checkpoint),
-            "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-            "epoch": content["epoch"],
-            "global_step": content["global_step"],
-        },
+        "source": origin(checkpoint, content),
     }
 
 

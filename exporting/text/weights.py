@@ -19,7 +19,7 @@ def write_bfloat16(net: GPT, path: Path) -> None:
 
 
 def write_int8(net: GPT, path: Path) -> None:
-    """Matrices as int8 with one float32 scale a row, ``<name>.scale``; the rest as it is."""
+    """Matrices as int8 with one float32 scale per row, ``<name>.scale``; the rest as it is."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in net.state_dict().items():
         if tensor.dim() < 2:

@@ -1,4 +1,4 @@
-"""The gate: what a fresh process gets out of each file, against what eager gives."""
+"""The gate: what a fresh process gets out of each file, against what eager returns."""
 
 import hashlib
 import statistics
@@ -13,14 +13,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from exporting.formats import FORMATS
+from exporting.images.formats import FORMATS
+from exporting.images.source import Source
 from exporting.prober import Crashed, Prober
-from exporting.source import Source
 
 BATCHES = (1, 256)
 _SINGLES = 500  # inputs that are also run one at a time
-_ROUNDS = 15
+_ROUNDS, _FEWEST_ROUNDS = 15, 5
 _ROUND_SECONDS = 0.005
+_SLOW = 0.05  # seconds of a call that needs no other before it, and of which fewer are timed
+_BUDGET = 20  # seconds that the rounds of slow calls may take, all files together
+_LARGEST_BATCH = 1 << 22  # values of a batch that is timed: 27 colour images of 224 x 224
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def eager_reference(source: Source, folder: Path) -> Eager:
     """Runs the test split through the net; the inputs are left in ``folder`` for the probe.
 
     Raises:
-        ValueError: the net gives NaN or infinity, as one whose training diverged does.
+        ValueError: the net returns NaN or infinity, as one whose training diverged does.
     """
     with torch.no_grad():
         outputs = torch.cat(
@@ -65,9 +68,9 @@ def eager_reference(source: Source, folder: Path) -> Eager:
 
 def answers_of(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
     """Classes (N,): the largest of several logits, the sign of one; None for a regression."""
-    if outputs.ndim == 2 and outputs.shape[1] > 1:
-        return outputs.argmax(axis=1)
-    if np.isin(targets, (0, 1)).all():
+    if outputs.ndim == 2 and outputs.shape[1] > 1 and targets.ndim == 1:
+        return outputs.argmax(axis=1) if np.issubdtype(targets.dtype, np.integer) else None
+    if outputs.size == len(outputs) == targets.size and np.isin(targets, (0, 1)).all():
         return (outputs.reshape(len(outputs)) > 0).astype(np.int64)
     return None
 
@@ -128,7 +131,7 @@ def _compare(prober: Prober, name: str, eager: Eager, batch: int) -> dict[str, A
     outputs = np.load(outputs_file, allow_pickle=False)
     expected, targets = eager.outputs[:rows], eager.targets[:rows]
     if outputs.shape != expected.shape:
-        raise ValueError(f"shape {outputs.shape} at batch {batch}, eager gives {expected.shape}")
+        raise ValueError(f"shape {outputs.shape} at batch {batch}, eager returns {expected.shape}")
     answers = answers_of(outputs, targets)
     agreement = 1.0
     if answers is not None and eager.answers is not None:
@@ -149,8 +152,11 @@ def _judge(name: str, checked: dict[str, Any], eager: Eager) -> None:
         faults.append(
             f"its outputs differ by {checked['max_difference']:.3g} ({allowed:.3g} allowed)"
         )
-    if not checked["agreement"] >= kind.agreement:
-        faults.append(f"it agrees on {checked['agreement']:.2%} ({kind.agreement:.2%} wanted)")
+    wanted = kind.agreement
+    if kind.rounds:  # of a small test split one answer is more than the share that may differ
+        wanted = min(wanted, 1 - 1 / min(checked["inputs"], _SINGLES))
+    if not checked["agreement"] >= wanted - 1e-9:
+        faults.append(f"it agrees on {checked['agreement']:.2%} ({wanted:.2%} wanted)")
     if eager.accuracy is not None:
         spare = max(0.001, 1 / checked["inputs"])
         if not checked["accuracy"] >= eager.accuracy - spare - 1e-9:
@@ -180,7 +186,7 @@ def _check_weights(prober: Prober, name: str, folder: Path, net: nn.Module) -> d
 def measure(
     prober: Prober, names: list[str], folder: Path, eager: Eager, device: str
 ) -> dict[str, dict[str, Any]]:
-    """Latencies of ``names`` at the batch sizes of the gate, beside eager's, one thread each.
+    """Latencies of ``names`` at batch 1 and a large one, beside eager's, one thread each.
 
     Rounds of eager in this process and of each file in the probe take turns, so that a machine
     whose speed drifts slows all of them alike. A ratio is eager's time over the file's, round by
@@ -190,19 +196,23 @@ def measure(
     results: dict[str, dict[str, Any]] = {name: {} for name in ("eager", *names)}
     net = eager.net.to(device)
     with _one_thread(), torch.no_grad():
-        for batch in BATCHES:
+        for batch in (1, max(2, min(BATCHES[-1], _LARGEST_BATCH // inputs[0].size))):
             rows = np.resize(inputs, (batch, *inputs.shape[1:]))  # repeats a split that is smaller
             batch_file = folder / "batch.npy"
             np.save(batch_file, rows)
             tensor = torch.from_numpy(rows).to(device)
-            one = _seconds(net, tensor, 3)
+            one = _seconds(net, tensor, 1, before=1)
             calls = max(1, min(50, int(_ROUND_SECONDS / one)))
+            before = 0 if one > _SLOW else 2
+            fitting = int(_BUDGET / (one * len(results) * (calls + before)))
             seconds: dict[str, list[float]] = {name: [] for name in results}
-            for _ in range(_ROUNDS):
-                seconds["eager"].append(_seconds(net, tensor, calls))
+            for _ in range(max(_FEWEST_ROUNDS, min(_ROUNDS, fitting))):
+                seconds["eager"].append(_seconds(net, tensor, calls, before))
                 for name in names:
                     answer = prober.ask(
-                        "time", format=name, inputs=str(batch_file), batch=batch, calls=calls
+                        "time",
+                        **{"format": name, "inputs": str(batch_file), "batch": batch},
+                        **{"calls": calls, "before": before},
                     )
                     seconds[name].append(answer["seconds"])
             for name, values in seconds.items():
@@ -221,8 +231,8 @@ def _latency(values: list[float], eager: list[float]) -> dict[str, Any]:
     }
 
 
-def _seconds(net: nn.Module, inputs: torch.Tensor, calls: int) -> float:
-    for _ in range(2):
+def _seconds(net: nn.Module, inputs: torch.Tensor, calls: int, before: int) -> float:
+    for _ in range(before):
         net(inputs)
     wait = torch.cuda.synchronize if inputs.is_cuda else (lambda: None)
     wait()

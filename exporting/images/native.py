@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from inference.program_archive import checked_program
+from inference.runtimes.program_archive import checked_program
 
 
 def program(net: nn.Module, example: Tensor) -> torch.export.ExportedProgram:

@@ -2,23 +2,20 @@
 
 import hashlib
 import platform
-import subprocess
 from collections.abc import Sequence
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from exporting.commit import building, name_by_content, put_in_place, write_manifest
-from exporting.formats import FORMATS, check_formats
-from exporting.gate import check_file, eager_reference, measure
+from exporting.images.formats import FORMATS, check_formats
+from exporting.images.gate import check_file, eager_reference, measure
+from exporting.images.source import CALIBRATION, Source
+from exporting.images.state_dict import pixel_net
 from exporting.prober import Prober
-from exporting.source import Source
-from inference.manifest import SCHEMA
-
-_PACKAGES = ("gpu-learning", "torch", "lightning", "onnx", "onnxruntime", "executorch", "numpy")
+from exporting.provenance import header
 
 
 def export(source: Source, folder: Path, formats: Sequence[str], device: str) -> dict[str, Any]:
@@ -30,7 +27,7 @@ def export(source: Source, folder: Path, formats: Sequence[str], device: str) ->
     Args:
         source: the net and its test data.
         folder: ``models/<name>``; made if needed.
-        formats: names from :data:`~exporting.formats.FORMATS`.
+        formats: names from :data:`~exporting.images.formats.FORMATS`.
         device: ``cpu`` or ``cuda``, for the formats that are built for a processor.
 
     Returns:
@@ -58,24 +55,19 @@ def _build(
     example = torch.from_numpy(source.inputs[:2])
     files = {kind: _write(source, example, build, kind, device) for kind in formats}
     document = {
-        "schema": SCHEMA,
-        "name": name,
-        **source.description,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "git": git_revision(),
-        "versions": versions(),
+        **header(name, source.description),
         "files": files,
     }
     write_manifest(build, document)
     with Prober() as prober:
-        places = {kind: files[kind]["device"].replace("any", "cpu") for kind in formats}
+        devices = {kind: files[kind]["device"].replace("any", "cpu") for kind in formats}
         for kind in formats:
-            files[kind]["checked"] = check_file(prober, kind, build, eager, places[kind])
+            files[kind]["checked"] = check_file(prober, kind, build, eager, devices[kind])
         document["eager"] = {"accuracy": eager.accuracy, "latency": {}}
-        for place in sorted(set(places.values())):
-            here = [kind for kind in formats if places[kind] == place and FORMATS[kind].runs]
-            timed = measure(prober, here, work, eager, place)
-            document["eager"]["latency"][place] = timed.pop("eager")
+        for device in sorted(set(devices.values())):
+            here = [kind for kind in formats if devices[kind] == device and FORMATS[kind].runs]
+            timed = measure(prober, here, work, eager, device)
+            document["eager"]["latency"][device] = timed.pop("eager")
             for kind, latency in timed.items():
                 files[kind]["latency"] = latency
     document["measured_on"] = {"cpu": _processor(), "threads": 1, "gpu": _gpu(device)}
@@ -90,9 +82,12 @@ def _write(
     if made.calibrated:
         if source.calibration is None:
             raise ValueError(f"{kind} needs training inputs to measure the range of activations")
-        example = torch.from_numpy(source.calibration())
+        example = torch.from_numpy(source.calibration(CALIBRATION))
+    net, given = source.net, source.description["input"]
+    if made.pixels:
+        net = pixel_net(net, *_one_channel(given), source.calibration)
     path = build / f"{kind}{made.suffix}"
-    made.write(source.net, example, path, device)
+    made.write(net, example, path, device)
     path = name_by_content(path)
     entry = {
         "file": path.name,
@@ -100,33 +95,27 @@ def _write(
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "device": device if made.native else "any",
     }
-    return entry if made.batch is None else {**entry, "batch": made.batch}
+    if made.batch is not None:
+        entry["batch"] = made.batch
+    if made.pixels and "mean" in given:
+        entry["input"] = {"mean": 0.0, "std": 1.0}
+    return entry
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the files were made with."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+def _one_channel(given: dict[str, Any]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation of grey images; None where the inputs are no images.
 
-
-def git_revision() -> str | None:
-    """Commit of the code, with ``-dirty`` where files differ from it; None outside a checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
+    Raises:
+        ValueError: they are in colour.
+    """
+    if "mean" not in given:
+        return None, None
+    if given["shape"][0] != 1:
+        raise ValueError(
+            "pth folds the normalization of grey images into the first layer, and these are in "
+            "colour; leave pth out, or take safetensors for the weights"
         )
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() or None
+    return np.ravel(given["mean"])[0].item(), np.ravel(given["std"])[0].item()
 
 
 def _processor() -> str:

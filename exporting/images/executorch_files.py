@@ -18,7 +18,7 @@ def write_executorch(net: nn.Module, example: Tensor, path: Path, device: str) -
 def write_executorch_int8(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
     """Weights and activations in int8; the ranges of the activations are those of ``example``.
 
-    Convolutions are quantised, too, with a scale for each output channel.
+    Convolutions are quantized, too, with a scale for each output channel.
     """
     quantizer = _import("executorch.backends.xnnpack.quantizer.xnnpack_quantizer")
     pt2e = _import("torchao.quantization.pt2e.quantize_pt2e")
@@ -31,8 +31,8 @@ def write_executorch_int8(net: nn.Module, example: Tensor, path: Path, device: s
         with torch.no_grad():
             for row in example.split(1):
                 observed(row)
-        quantised = pt2e.convert_pt2e(observed)
-    _lower(quantised, one, path)
+        quantized = pt2e.convert_pt2e(observed)
+    _lower(quantized, one, path)
 
 
 def _lower(net: nn.Module, one: Tensor, path: Path) -> None:
