@@ -1,7 +1,7 @@
 """Uses what was trained: reads ``models/`` and nothing of the training code."""
 
-from inference.classifier import Classifier, Prediction
-from inference.model import Model, load
-from inference.pipeline import MNISTInferencePipeline
+from inference.images.classifier import Classifier, Prediction
+from inference.load import load
+from inference.model import Model
 
-__all__ = ["Classifier", "MNISTInferencePipeline", "Model", "Prediction", "load"]
+__all__ = ["Classifier", "Model", "Prediction", "load"]

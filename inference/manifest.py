@@ -15,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from inference.images.inputs import DIGITS_ONLY, per_channel, preprocessing_of
+
 MANIFEST = "manifest.json"
-SCHEMA = 2  # 1 had no checksums of the files in folders
+# 1 had no checksums of the files in folders, 1 and 2 had one preprocessing, that of digits, and one
+# mean for all channels.
+SCHEMA = 3
 _PIECE = 1 << 24  # bytes that are read at once
 LARGEST_MANIFEST = 1 << 20  # bytes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -84,20 +88,23 @@ class ArtifactFile:
 class Manifest:
     """A checked manifest.
 
-    ``input_shape`` is without the batch; ``mean`` and ``std`` normalise pixels in [0, 1] and are
-    None where the input is no image; ``labels`` name the outputs. ``folders`` has the files of
+    ``input_shape`` is without the batch; ``mean`` and ``std``, one number or one per channel,
+    normalize pixels in [0, 1], and ``preprocessing`` names how an image becomes such pixels (see
+    :mod:`inference.images.framing`); the three are None where the input is not an image.
+    ``labels`` name the outputs. ``folders`` has the files of
     ``hf``, ``merged`` and ``peft``. ``document`` is all of it.
     """
 
     folder: Path
     task: str
     input_shape: tuple[int, ...]
-    mean: float | None
-    std: float | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
     labels: tuple[str, ...] | None
     files: dict[str, ArtifactFile]
     folders: dict[str, list[ArtifactFile]]
     document: dict[str, Any]
+    preprocessing: str | None = None
 
     def check(self, skip: Collection[str] = ()) -> None:
         """Checks all files but those of the formats in ``skip``, which are read anyway.
@@ -127,21 +134,26 @@ def read_manifest(folder: str | Path) -> Manifest:
     """
     folder = Path(folder)
     path = folder / MANIFEST
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link; copy the folder with the files that it leads to")
     if not path.is_file():
         what = "has no manifest.json" if folder.is_dir() else "does not exist"
         raise ValueError(
             f"{folder} {what}; it must be a folder that was made by gpu-learning export"
         )
     document = _document(path)
-    if document.get("schema") not in (1, SCHEMA):
+    if document.get("schema") not in (*DIGITS_ONLY, SCHEMA):
         raise ValueError(
-            f"{path} has schema {document.get('schema')!r}, this version reads 1 and {SCHEMA}; "
+            f"{path} has schema {document.get('schema')!r}, this version reads 1 to {SCHEMA}; "
             "export the model again"
         )
     try:
         return _manifest(folder, document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is not a valid manifest: {error!r}") from error
+        said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(
+            f"{path} is not a valid manifest: {said}; export the model again"
+        ) from error
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -170,17 +182,22 @@ def _manifest(folder: Path, document: dict[str, Any]) -> Manifest:
         raise ValueError("labels must be a list of strings")
     image = document["task"] == "image-classification"
     if image and (labels is None or len(shape) != 3):
-        raise ValueError("an image classifier needs labels and an input of (channels, H, W)")
+        raise ValueError(
+            "an image classifier needs labels, one name per output, and an input of "
+            "(channels, H, W)"
+        )
+    preprocessing = preprocessing_of(document, shape) if image else None
     return Manifest(
         folder=folder,
         task=str(document["task"]),
         input_shape=shape,
-        mean=float(given["mean"]) if image else None,
-        std=float(given["std"]) if image else None,
+        mean=per_channel(given["mean"], shape[0]) if image else None,
+        std=per_channel(given["std"], shape[0]) if image else None,
         labels=tuple(labels) if labels is not None else None,
         files={name: _file(folder, name, entry) for name, entry in document["files"].items()},
         folders=_folders(folder, document.get("folders", {})),
         document=document,
+        preprocessing=preprocessing,
     )
 
 
@@ -189,6 +206,8 @@ def _folders(folder: Path, given: dict[str, Any]) -> dict[str, list[ArtifactFile
     for name, content in given.items():
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a plain folder name")
+        if (folder / name).is_symlink():
+            raise ValueError(f"{name!r} is a link; copy the folder that it leads to")
         folders[name] = [
             _file(folder / name, name, {"file": file, "device": "any"} | entry)
             for file, entry in content["files"].items()

@@ -1,7 +1,7 @@
 """``python -m inference.probe``: runs exported files in a process that knows no training code.
 
 An export is proved by this process: it reads the files as a user would, through ``load``, and
-every import of a training package fails. It reads one JSON request a line from standard input and
+every import of a training package fails. It reads one JSON request per line from standard input and
 answers each with one line on standard output: ``{"ok": true, ...}`` or ``{"error": "..."}``.
 """
 
@@ -16,22 +16,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# An import of any of these raises ModuleNotFoundError from here on.
+# An import of any of these raises ModuleNotFoundError from here on. Of lightning_modules that
+# leaves the nets, which need torch alone.
 FORBIDDEN = (
     "lightning",
     "pytorch_lightning",
-    "lightning_modules",
     "datamodules",
     "callbacks",
     "exporting",
+    "training",
+    "course",
 )
 for _name in FORBIDDEN:
     sys.modules[_name] = None  # type: ignore[assignment]
 
 import numpy as np  # noqa: E402
 
+from inference.load import load  # noqa: E402
 from inference.manifest import read_manifest  # noqa: E402
-from inference.model import Model, load  # noqa: E402
+from inference.model import Model  # noqa: E402
 
 
 class Probe:
@@ -55,11 +58,11 @@ class Probe:
         np.save(outputs, np.concatenate(parts))
         return {}
 
-    def time(self, format: str, inputs: str, batch: int, calls: int) -> dict[str, Any]:
-        """Seconds a call, over ``calls`` calls after two that are not counted."""
+    def time(self, format: str, inputs: str, batch: int, calls: int, before: int) -> dict[str, Any]:
+        """Seconds per call, over ``calls`` calls after ``before`` that are not counted."""
         runtime = self._models[format].runtime
         given = runtime.to_native(np.load(inputs, allow_pickle=False)[:batch])
-        for _ in range(2):
+        for _ in range(before):
             runtime.to_numpy(runtime.run(given))
         wait = _wait(runtime.device)
         began = time.perf_counter()
@@ -80,7 +83,7 @@ class Probe:
     def logits(
         self, folder: str, format: str, inputs: str, outputs: str, base: str = ""
     ) -> dict[str, Any]:
-        """Writes the logits (N, T, V) that a language model gives for tokens (N, T).
+        """Writes the logits (N, T, V) that a language model returns for tokens (N, T).
 
         ``base`` is the folder of the pretrained model that adapters in peft's format are for.
         """
@@ -88,7 +91,7 @@ class Probe:
         if format in ("hf", "merged", "peft"):
             np.save(outputs, _transformers_logits(Path(folder) / format, given, base))
             return {}
-        from inference.text_artifact import read_text_artifact
+        from inference.text.artifact import read_text_artifact
 
         model = read_text_artifact(Path(folder), format).model()
         np.save(outputs, np.stack([model.all_logits(tokens.tolist()).numpy() for tokens in given]))
@@ -166,15 +169,15 @@ def _executorch_operations(folder: str, format: str) -> list[str]:
 
     content = read_manifest(folder).files[format].read()
     operations, delegate = [], 0
-    with tempfile.TemporaryDirectory() as place:
-        schema, binary = Path(place, "schema.fbs"), Path(place, "graph.bin")
+    with tempfile.TemporaryDirectory() as folder:
+        schema, binary = Path(folder, "schema.fbs"), Path(folder, "graph.bin")
         schema.write_bytes(xnnpack._get_schema_bytes())
         while payload := _extract_delegate_payload(content, "xnnpack", delegate):
             header = xnnpack.XNNHeader.from_bytes(payload[: xnnpack.XNNHeader.EXPECTED_LENGTH])
             end = header.flatbuffer_offset + header.flatbuffer_size
             binary.write_bytes(payload[header.flatbuffer_offset : end])
-            _flatc_decompile(place, str(schema), str(binary))
-            text = Path(place, "graph.json").read_text()
+            _flatc_decompile(folder, str(schema), str(binary))
+            text = Path(folder, "graph.json").read_text()
             graph = json.loads(re.sub(r": [-+]?(inf|nan)\b", ": null", text))
             operations += _between_int8(graph)
             delegate += 1

@@ -1,28 +1,16 @@
 """Weights out of a GGUF file, as llama.cpp would use them."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from inference.manifest import ArtifactFile
-from inference.runtime import first_line
-
-_MODULES = {
-    "attn_norm": "norm1",
-    "attn_qkv": "attn.qkv",
-    "attn_output": "attn.out",
-    "ffn_norm": "norm2",
-    "ffn_up": "up",
-    "ffn_down": "down",
-}
-_SINGLE = {
-    "token_embd": "token",
-    "position_embd": "position",
-    "output_norm": "norm",
-    "output": "head",
-}
+from inference.runtimes.runtime import first_line
+from lightning_modules.nets.gpt import GPT2_SWITCHES, GPTConfig
+from lightning_modules.nets.gpt2 import gpt2_modules
 
 
 def read_gguf(
@@ -38,31 +26,31 @@ def read_gguf(
         ValueError: the file is damaged, or the package gguf is missing.
     """
     reader = _open(file)
+
+    def field(name: str) -> int:
+        return int(reader.fields[f"gpt2.{name}"].contents())
+
+    layers, tokens = field("block_count"), config["vocab_size"]
+    names = _our_names(layers)
     weights: dict[str, Tensor] = {}
     for key, values in _tensors(reader):
         name, suffix = key.rsplit(".", 1)
-        weights[f"{_our_name(name)}.{suffix}"] = values
-    tokens = config["vocab_size"]
+        weights[f"{names[name]}.{suffix}"] = values
     weights["token.weight"] = weights["token.weight"][:tokens]
     tied = "head.weight" not in weights
     if not tied:
         weights["head.weight"] = weights["head.weight"][:tokens]
         weights["head.bias"] = torch.zeros(tokens)
-
-    def field(name: str) -> int:
-        return int(reader.fields[f"gpt2.{name}"].contents())
-
-    shape = {
-        "vocab_size": tokens,
-        "context": field("context_length"),
-        "width": field("embedding_length"),
-        "hidden": field("feed_forward_length"),
-        "layers": field("block_count"),
-        "heads": field("attention.head_count"),
-        "tied": tied,
-    }
-    switches = ("output_projection", "pre_norm", "gelu", "qkv_bias", "bias")
-    return shape | dict.fromkeys(switches, True), weights
+    shape = GPTConfig(
+        vocab_size=tokens,
+        context=field("context_length"),
+        width=field("embedding_length"),
+        hidden=field("feed_forward_length"),
+        layers=layers,
+        heads=field("attention.head_count"),
+        **GPT2_SWITCHES | {"tied": tied},
+    )
+    return asdict(shape), weights
 
 
 def read_adapted_gguf(
@@ -76,12 +64,12 @@ def read_adapted_gguf(
     config, weights = read_gguf(base, config)
     reader = _open(adapter)
     alpha = float(reader.fields["adapter.lora.alpha"].contents())
-    parts = dict(_tensors(reader))
+    parts, names = dict(_tensors(reader)), _our_names(config["layers"])
     for key, down in parts.items():
         name, suffix = key.rsplit(".weight.", 1)
         if suffix == "lora_a":
             up = parts[f"{name}.weight.lora_b"]  # (out, r); down is (r, in)
-            ours = f"{_our_name(name)}.weight"
+            ours = f"{names[name]}.weight"
             weights[ours] = weights[ours] + up @ down * (alpha / len(down))
     return config, weights
 
@@ -111,7 +99,5 @@ def _tensors(reader: Any) -> Iterator[tuple[str, Tensor]]:
         yield tensor.name, values.reshape([int(size) for size in reversed(tensor.shape)])
 
 
-def _our_name(name: str) -> str:
-    """``blocks.3.attn.qkv`` from ``blk.3.attn_qkv``."""
-    *block, kind = name.split(".")
-    return f"blocks.{block[1]}.{_MODULES[kind]}" if block else _SINGLE[kind]
+def _our_names(layers: int) -> dict[str, str]:
+    return {module.gguf: module.ours for module in gpt2_modules(layers)}

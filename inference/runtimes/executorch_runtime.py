@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inference.manifest import ArtifactFile
-from inference.runtime import Runtime
+from inference.runtimes.runtime import Runtime
 
 
 class ExecutorchRuntime(Runtime):

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from inference.manifest import ArtifactFile
-from inference.runtime import onnx_session
+from inference.runtimes.runtime import onnx_session
 
 
 class OnnxGPT:
-    """Stands where :class:`~inference.cached_gpt.CachedGPT` does, for one text on the CPU.
+    """Stands where :class:`~inference.text.cached_gpt.CachedGPT` does, for one sequence on the CPU.
 
     Args:
         config: fields of the net's ``GPTConfig``.
@@ -45,11 +45,11 @@ class OnnxGPT:
         shape = (config["layers"], 2, heads, 0, config["width"] // heads)
         self._past: Any = np.zeros(shape, dtype=np.float32)
 
-    def read(self, ids: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Logits (1, T, V) of the first tokens of a text: what comes before them stays inside."""
+    def prefill(self, ids: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Logits (1, T, V) of the first tokens of a sequence."""
         return self._run(ids, 0)
 
-    def hidden(self, ids: Tensor, positions: Tensor, length: int) -> Tensor:
+    def decode(self, ids: Tensor, positions: Tensor, length: int) -> Tensor:
         """Logits (1, 1, V) of one more token."""
         return self._run(ids, int(positions[0, 0]))
 
@@ -63,4 +63,4 @@ class OnnxGPT:
 
     def all_logits(self, ids: list[int]) -> Tensor:
         """Logits (T, vocab_size) after each of up to ``context`` tokens."""
-        return self.read(torch.tensor([ids]))[0]
+        return self.prefill(torch.tensor([ids]))[0]

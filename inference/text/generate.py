@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inference.cached_gpt import CachedGPT
-from inference.decode_loop import DecodeLoop, Generation
-from inference.engine import DecodeEngine
-from inference.json_grammar import JsonGrammar
-from inference.sampling import SamplingOptions
-from inference.templates import fill
-from inference.tokenizer import Tokenizer
+from inference.text.cached_gpt import CachedGPT
+from inference.text.decode_loop import DecodeLoop, Generation
+from inference.text.engine import DecodeEngine
+from inference.text.grammar import Grammar, GrammarCompiler
+from inference.text.options import SamplingOptions
+from inference.text.templates import fill
+from inference.text.tokenizer import Tokenizer
 
 
 class TextGenerator:
@@ -26,10 +26,10 @@ class TextGenerator:
         tokenizer: the tokenizer that it was trained with.
         device: ``auto`` takes the GPU where there is one.
         dtype: of weights and cache; None for bfloat16 on a GPU and float32 elsewhere.
-        slots: texts that are generated at once.
-        cache, compile: see :class:`~inference.engine.DecodeEngine`.
-        template: what a prompt is put into, in the place of ``{question}``; None for a model that
-            goes on with the prompt as it is.
+        slots: sequences that are generated at once.
+        cache, compile: see :class:`~inference.text.engine.DecodeEngine`.
+        template: prompt in which ``{question}`` is replaced by what is asked; None for a model that
+            continues the prompt as it is.
 
     Raises:
         ValueError: weights, config and tokenizer that do not belong together.
@@ -97,8 +97,11 @@ class TextGenerator:
                 another model, or an ``onnx`` file cannot do what was asked.
         """
         from inference.manifest import read_manifest
-        from inference.text_artifact import TextArtifact, read_text_artifact
-        from inference.transformers_folder import is_transformers_folder, read_transformers_folder
+        from inference.text.artifact import TextArtifact, read_text_artifact
+        from inference.text.transformers_folder import (
+            is_transformers_folder,
+            read_transformers_folder,
+        )
 
         if is_transformers_folder(Path(folder)):
             if format is not None:
@@ -144,19 +147,23 @@ class TextGenerator:
         options: SamplingOptions,
         truncate: bool = False,
         raw: bool = False,
+        grammar: Grammar | None = None,
     ) -> Generation:
         """Checks a prompt, text or tokens, and makes a :class:`Generation` of it, not yet running.
 
         Args:
-            prompt: what is asked, the beginning of a text, or tokens, which are taken as they are.
-            options: how the tokens are chosen.
+            prompt: text, or tokens, which are taken as they are.
+            options: how the tokens are sampled.
             truncate: keep the end of a prompt that is too long.
             raw: take the prompt as it is, also where the model has a template.
+            grammar: what :meth:`compile` made of the schema of the options, for this answer alone;
+                None compiles it now.
 
         Raises:
-            ValueError: an empty prompt where the model has no token for the beginning of a text,
-                characters outside the vocabulary, a prompt longer than the context, JSON where the
-            vocabulary cannot write it.
+            ValueError: an empty prompt where the model has no token to begin with,
+                characters outside the vocabulary, a prompt longer than the context, a bias of a
+                token that the model does not have, a schema as in
+                :meth:`~inference.text.grammar.GrammarCompiler.compile`.
         """
         if isinstance(prompt, str):
             if self.template is not None and not raw:
@@ -170,18 +177,30 @@ class TextGenerator:
             raise ValueError(
                 "the prompt is empty; this model needs at least one character to begin"
             )
-        window = self.engine.window(options)
+        window = options.window_in(self.model.context)
         if len(ids) > window and not truncate:
             raise ValueError(
                 f"the prompt has {len(ids)} tokens and the model's context is {window}; shorten "
                 "it, or ask to keep its end only (--truncate)"
             )
-        grammar = self._json_grammar if options.json else None
+        last = self.tokenizer.vocab_size - 1
+        if wrong := [token for token, _ in options.logit_bias if not 0 <= token <= last]:
+            raise ValueError(f"logit_bias names token {wrong[0]}; this model's are 0 to {last}")
+        if grammar is None and options.schema is not None:
+            grammar = self.compile(options.schema)
         return Generation(options.fit(ids, window), options, self.tokenizer, grammar)
 
+    def compile(self, schema: Mapping[str, Any]) -> Grammar:
+        """The grammar of one answer by a JSON Schema; may be called from any thread.
+
+        Raises:
+            ValueError: as :meth:`~inference.text.grammar.GrammarCompiler.compile`.
+        """
+        return self._compiler.compile(schema)
+
     @cached_property
-    def _json_grammar(self) -> JsonGrammar:
-        return JsonGrammar(self.tokenizer)
+    def _compiler(self) -> GrammarCompiler:
+        return GrammarCompiler(self.tokenizer)
 
     def stream(
         self,
@@ -201,21 +220,28 @@ class TextGenerator:
         truncate: bool = False,
         raw: bool = False,
     ) -> list[Generation]:
-        """All texts, as many at once as there are slots; each as if it were alone."""
+        """Completes all prompts, as many at once as there are slots; each as if it were alone."""
         options = options or SamplingOptions()
         each = [options] * len(prompts) if isinstance(options, SamplingOptions) else options
-        texts = [self.begin(p, o, truncate, raw) for p, o in zip(prompts, each, strict=True)]
-        for _ in self.run(texts):
+        begun = [self.begin(p, o, truncate, raw) for p, o in zip(prompts, each, strict=True)]
+        for _ in self.run(begun):
             pass
-        return texts
+        return begun
 
-    def run(self, texts: Sequence[Generation]) -> Iterator[tuple[Generation, str]]:
-        """Runs generations to their end: pairs of one of them and its next piece of text."""
+    def run(self, generations: Sequence[Generation]) -> Iterator[tuple[Generation, str]]:
+        """Runs generations to their end: pairs of one of them and its next piece of text.
+
+        Raises:
+            GrammarError: one of them cannot be continued by its schema.
+        """
         loop = DecodeLoop(self.engine)
-        for text in texts:
-            loop.add(text)
+        for generation in generations:
+            loop.add(generation)
         try:
             while loop.busy:
-                yield from loop.turn()
+                for generation, piece in loop.step():
+                    yield generation, piece
+                    if generation.error is not None:
+                        raise generation.error
         finally:
             loop.clear()

@@ -7,21 +7,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inference.compiled import product
+from inference.runtimes.compiled import product
+from lightning_modules.nets.gpt import GPT, GPTConfig
 
 
 class CachedGPT:
     """Computes logits for new tokens only; keys and values of earlier ones are in the cache.
 
-    The cache has a fixed place for each slot and position, so a CUDA graph can be captured over it.
-    A token reads the positions up to its own: what lies beyond, from padding or an earlier text, is
-    overwritten before it can be read. For the inference of what ``nets.gpt.GPT`` trains; the names
-    of the weights are the same.
+    The cache has a fixed address for each slot and position, so that a CUDA graph can be captured
+    over it. A token attends to the positions up to its own: what is beyond, from padding or an
+    earlier sequence, is overwritten before. For the inference of what ``nets.gpt.GPT`` trains; the
+    names of the weights are the same.
 
     Args:
         config: the fields of the net's ``GPTConfig``.
         weights: its state dict.
-        slots: texts B that can be in the works at once.
+        slots: sequences B of the decode batch.
         device: where to compute.
         dtype: type of weights and cache.
 
@@ -52,7 +53,7 @@ class CachedGPT:
         self.weights = {name: tensor.to(self.device, dtype) for name, tensor in weights.items()}
         self._head, self._head_bias = self._rounded("token" if self.tied else "head")
         self._cache = self._new_cache()
-        self._places = torch.arange(self.context, device=self.device)
+        self._all_positions = torch.arange(self.context, device=self.device)
         self._slots = torch.arange(slots, device=self.device)[:, None]
 
     def _rounded(self, name: str) -> tuple[Tensor, Tensor | None]:
@@ -97,14 +98,17 @@ class CachedGPT:
         q, k, v = qkv.unbind(2)  # (B, T, H, C / H)
         keys, values = self._cache[layer]
         if mask is not None:
-            keys.index_put_((self._slots, positions), k)
-            values.index_put_((self._slots, positions), v)
+            slots = self._slots if rows is None else rows[:, None]
+            keys.index_put_((slots, positions), k)
+            values.index_put_((slots, positions), v)
             k, v = keys[:, : mask.shape[-1]], values[:, : mask.shape[-1]]
+            if rows is not None:
+                k, v = k[rows], v[rows]
         elif rows is not None:
             keys[rows, : x.shape[1]] = k
             values[rows, : x.shape[1]] = v
         q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
-        # What comes first in a text sees itself alone. (B, H, T, C / H)
+        # A prefill attends to itself alone. (B, H, T, C / H)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         x = x.transpose(1, 2).flatten(2)
         return self._linear(x, f"{name}.out") if f"{name}.out.weight" in self.weights else x
@@ -114,27 +118,42 @@ class CachedGPT:
         x = F.gelu(x, approximate="tanh") if self.gelu else F.relu(x)
         return self._linear(x, f"blocks.{layer}.down")
 
-    def read(self, ids: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Vectors (B, T, C) of the first tokens of texts.
+    def prefill(self, ids: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Hidden states (B, T, C) of the first tokens of sequences.
 
         Args:
             ids: (B, T), T up to ``context``.
-            rows: slots (B,) that the texts go on in; None for a text that is only looked at.
+            rows: slots (B,) whose cache is filled; None leaves the cache as it is.
         """
-        return self._blocks(ids, self._places[: ids.shape[1]][None], rows, None)
+        return self._blocks(ids, self._all_positions[: ids.shape[1]][None], rows, None)
 
-    def hidden(self, ids: Tensor, positions: Tensor, length: int) -> Tensor:
-        """Vectors (slots, 1, C) of one more token of the text in each slot.
+    def extend(self, ids: Tensor, slot: int, start: int) -> Tensor:
+        """Hidden states (1, T, C) of the next tokens of a sequence whose beginning is in the cache.
+
+        Args:
+            ids: (1, T).
+            slot: that has the sequence.
+            start: tokens of it that are in the cache; ``start`` + T up to ``context``.
+        """
+        positions = self._all_positions[start : start + ids.shape[1]][None]
+        rows = torch.tensor([slot], device=self.device)
+        return self._blocks(ids, positions, rows, self._mask(positions, start + ids.shape[1]))
+
+    def decode(self, ids: Tensor, positions: Tensor, length: int) -> Tensor:
+        """Hidden states (slots, 1, C) of one more token in each slot.
 
         Args:
             ids: (slots, 1).
-            positions: place of each in its text, (slots, 1).
-            length: positions that are looked at; above every position given.
+            positions: of each in its sequence, (slots, 1).
+            length: positions that are attended to; above every position given.
         """
-        seen = (self._places[:length] <= positions[:, :, None])[:, None]  # (slots, 1, 1, length)
+        return self._blocks(ids, positions, None, self._mask(positions, length))
+
+    def _mask(self, positions: Tensor, length: int) -> Tensor:
+        """What attention adds to the scores of queries at positions (B, T): (B, 1, T, length)."""
+        seen = (self._all_positions[:length] <= positions[:, :, None])[:, None]
         # Added to the scores; every layer would make this of a boolean mask for itself.
-        mask = torch.where(seen, 0.0, float("-inf")).to(self.dtype)
-        return self._blocks(ids, positions, None, mask)
+        return torch.where(seen, 0.0, float("-inf")).to(self.dtype)
 
     def _blocks(
         self, ids: Tensor, positions: Tensor, rows: Tensor | None, mask: Tensor | None
@@ -153,14 +172,14 @@ class CachedGPT:
         return self._norm(x, "norm") if self.pre_norm else x
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits (..., vocab_size) of vectors (..., C), in the type of the weights."""
+        """Logits (..., vocab_size) of hidden states (..., C), in the type of the weights."""
         return _product(hidden, self._head, self._head_bias)[..., : self.vocab_size]
 
     @torch.inference_mode()
     def all_logits(self, ids: list[int]) -> Tensor:
         """Logits (T, vocab_size), float32, after each of up to ``context`` tokens, on the CPU."""
         tokens = torch.tensor([ids], device=self.device)
-        return self.logits(self.read(tokens))[0].float().cpu()
+        return self.logits(self.prefill(tokens))[0].float().cpu()
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -168,27 +187,14 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _check(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    width, vocab = config["width"], config["vocab_size"]
-    hidden = config["hidden"] or 4 * width
-    bias, qkv_bias = config["bias"], config["qkv_bias"]
-    modules: dict[str, tuple[tuple[int, ...], bool]] = {
-        "token": ((vocab, width), False),
-        "position": ((config["context"], width), False),
-    }
-    for layer in range(config["layers"]):
-        block = f"blocks.{layer}"
-        modules[f"{block}.norm1"] = modules[f"{block}.norm2"] = ((width,), bias)
-        modules[f"{block}.attn.qkv"] = ((3 * width, width), qkv_bias)
-        modules[f"{block}.up"] = ((hidden, width), bias)
-        modules[f"{block}.down"] = ((width, hidden), bias)
-        if config["output_projection"]:
-            modules[f"{block}.attn.out"] = ((width, width), bias)
-    if config["pre_norm"]:
-        modules["norm"] = ((width,), bias)
-    if not config["tied"]:
-        modules["head"] = ((vocab, width), bias)
-    expected = {f"{name}.weight": shape for name, (shape, _) in modules.items()}
-    expected |= {f"{name}.bias": shape[:1] for name, (shape, has) in modules.items() if has}
+    try:
+        with torch.device("meta"):  # shapes alone
+            net = GPT(GPTConfig(**config))
+    except TypeError as error:
+        raise ValueError(
+            f"the config is not one of a GPT ({error}); export the model again"
+        ) from error
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     for name in expected.keys() | weights.keys():
         found = tuple(weights[name].shape) if name in weights else "missing"
         if found != expected.get(name, "absent"):

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from inference.cached_gpt import CachedGPT
 from inference.manifest import ArtifactFile, Manifest, read_manifest
-from inference.runtime import first_line
-from inference.tokenizer import Tokenizer
+from inference.runtimes.runtime import first_line
+from inference.text.cached_gpt import CachedGPT
+from inference.text.tokenizer import Tokenizer
 
 # Best first: the most exact, and what a GPU can run before what only a CPU can.
 BEST = ("safetensors", "bf16", "int8", "gguf", "gguf-q8", "gguf-adapter", "onnx")
@@ -21,8 +21,8 @@ BEST = ("safetensors", "bf16", "int8", "gguf", "gguf-q8", "gguf-adapter", "onnx"
 class TextArtifact:
     """``weights`` is the state dict of ``nets.gpt.GPT``; empty for an ONNX file, which is ``file``.
 
-    ``template`` is the prompt that a question was given in at training, with ``{question}`` in the
-    question's place; None for a model that goes on with a text.
+    ``template`` is the prompt of the training, with ``{question}`` for the question; None for a
+    model that continues a text.
     """
 
     format: str
@@ -36,7 +36,7 @@ class TextArtifact:
         """A float32 model with one slot on the CPU; ``threads`` are those of an ONNX file."""
         if self.format == "onnx":
             assert self.file is not None
-            from inference.onnx_gpt import OnnxGPT
+            from inference.text.onnx_gpt import OnnxGPT
 
             return OnnxGPT(self.config, self.file, threads)
         return CachedGPT(self.config, self.weights)
@@ -86,7 +86,7 @@ def _read_weights(
     manifest: Manifest, file: ArtifactFile, config: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if file.format == "gguf-adapter":
-        from inference.gguf_weights import read_adapted_gguf
+        from inference.text.gguf_weights import read_adapted_gguf
 
         if "gguf-base" not in manifest.files:
             raise ValueError(
@@ -94,7 +94,7 @@ def _read_weights(
             )
         return read_adapted_gguf(manifest.files["gguf-base"], file, config)
     if file.format.startswith("gguf"):
-        from inference.gguf_weights import read_gguf
+        from inference.text.gguf_weights import read_gguf
 
         return read_gguf(file, config)
     return config, _read_safetensors(file)

@@ -1,15 +1,15 @@
-"""A text as one vector: the mean of what the last layer says of its tokens."""
+"""A text as one vector: the mean of the last hidden states of its tokens."""
 
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
-from inference.cached_gpt import CachedGPT
+from inference.text.cached_gpt import CachedGPT
 
 
 class Embedder:
-    """Vectors of length 1; texts that the model goes on with alike lie near each other.
+    """Vectors of length 1; texts that the model continues alike have similar ones.
 
     Args:
         model: its cache is not touched.
@@ -20,7 +20,7 @@ class Embedder:
 
     def __init__(self, model: CachedGPT) -> None:
         if not isinstance(model, CachedGPT):
-            raise ValueError("an ONNX file gives no vectors; export the model as safetensors")
+            raise ValueError("an ONNX file returns no vectors; export the model as safetensors")
         self._model = model
         self.size = model.width
 
@@ -32,6 +32,7 @@ class Embedder:
             ids: at least one.
             size: first numbers that are kept, 0 for all.
         """
-        hidden = self._model.read(torch.tensor([list(ids)], device=self._model.device))  # (1, T, C)
+        tokens = torch.tensor([list(ids)], device=self._model.device)
+        hidden = self._model.prefill(tokens)  # (1, T, C)
         mean = hidden[0].float().mean(dim=0)
         return F.normalize(mean[: size or None], dim=0).tolist()

@@ -7,11 +7,14 @@ handwritten digits, 1998).
 
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from inference.images.mnist_frame import frame
 
 # What a decoder may allocate, whatever a file claims: 50 million pixels are 200 MB at 4 bytes.
 MOST_PIXELS = 50_000_000
@@ -22,11 +25,9 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .gif .bmp .tif .tiff .webp .ppm .pgm .pbm".split()  # noqa: SIM905
 )
+T = TypeVar("T")
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _WORKING_SIZE = 512  # longest side in pixels that a digit is looked at with
-_BOX = 20
-_FAINTEST = 16 / 255  # less contrast than that is an empty picture
-_NOISE = 6  # standard deviations of the ground's tone that are not ink yet
 
 
 def to_mnist(image: Any, side: int = 28, invert: bool | None = None) -> tuple[np.ndarray, bool]:
@@ -38,80 +39,68 @@ def to_mnist(image: Any, side: int = 28, invert: bool | None = None) -> tuple[np
             floats in [0, 1].
         side: width and height of the result.
         invert: True for dark ink on a light ground, False for light on dark, None to look: the
-            ground is what the edge of the picture shows.
+            ground is what the edge of the picture shows, and most of it inside a black border.
 
     Returns:
         float32 pixels (side, side) in [0, 1], light on dark; and whether they were inverted.
 
     Raises:
-        ValueError: the picture cannot be read, is too large, or is empty.
+        ValueError: the picture cannot be read, is too large, is empty or shows several digits.
     """
-    grey = _grey(image)  # (H, W) in [0, 1]
-    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    low, high = float(grey.min()), float(grey.max())
-    if high - low < _FAINTEST:
-        raise ValueError("the picture is empty: it has one tone only")
-    ground = float(np.median(edge))
-    inverted = ground > (low + high) / 2 if invert is None else invert
-    ink = ground - grey if inverted else grey - ground
-    if ink.max() < _FAINTEST:
-        tone = "dark" if inverted else "light"
-        raise ValueError(f"the picture has no {tone} ink; leave the polarity to be detected")
-    # The median deviation ignores a digit that touches the edge (times 1.48 for the standard one).
-    noise = _NOISE * 1.48 * float(np.median(np.abs(edge - ground))) / float(ink.max())
-    ink = np.clip(ink / ink.max(), 0, 1).astype(np.float32)
-    ink[ink <= min(noise, 0.5)] = 0
-    return _frame(ink, side), inverted
-
-
-def _frame(ink: np.ndarray, side: int) -> np.ndarray:
-    """Crops to the digit, fits it into the box and puts its centre of mass in the middle."""
-    rows, columns = np.nonzero(ink)
-    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
-    digit = Image.fromarray(ink[top:bottom, left:right])
-    box = round(_BOX * side / 28)
-    scale = box / max(digit.size)
-    size = (max(1, round(digit.width * scale)), max(1, round(digit.height * scale)))
-    if size != digit.size:
-        digit = digit.resize(size, Image.Resampling.LANCZOS)
-    pixels = np.clip(np.asarray(digit), 0, 1)  # (h, w), at most box x box
-    weight = pixels.sum()
-    height, width = pixels.shape
-    middle = side / 2  # where MNIST has it: 14.0 counted from pixel 0, on average over the set
-    y = round(middle - float((pixels.sum(1) * np.arange(height)).sum() / weight))
-    x = round(middle - float((pixels.sum(0) * np.arange(width)).sum() / weight))
-    y, x = min(max(y, 0), side - height), min(max(x, 0), side - width)
-    framed = np.zeros((side, side), dtype=np.float32)
-    framed[y : y + height, x : x + width] = pixels
-    return framed
+    return frame(_grey(image), side, invert)
 
 
 def _grey(image: Any) -> np.ndarray:
+    return decoded(image, _from_pil)
+
+
+def decoded(image: Any, convert: Callable[[Image.Image], T]) -> T:
+    """What ``convert`` makes of an image of any kind that :func:`to_mnist` takes.
+
+    Args:
+        image: see :func:`to_mnist`.
+        convert: takes a PIL image, of a file before its pixels are decoded; refuses what is too
+            large with :func:`refuse_large`.
+
+    Raises:
+        ValueError: there is no image, or it cannot be decoded.
+    """
     if isinstance(image, str | Path):
         path = Path(image)
         if not path.is_file():
-            raise ValueError(f"{path} is not there" if not path.exists() else f"{path} is no file")
-        return _read(path, str(path))
+            raise ValueError(
+                f"{path} is not there" if not path.exists() else f"{path} is not a file"
+            )
+        return _read(path, str(path), convert)
     if isinstance(image, bytes):
-        return _read(io.BytesIO(image), "the upload")
+        return _read(io.BytesIO(image), "the upload", convert)
     if isinstance(image, Image.Image):
-        return _from_pil(image)
+        return convert(image)
     if hasattr(image, "detach"):  # a torch tensor; torch itself is not needed for that
         image = image.detach().cpu().numpy()
     if isinstance(image, np.ndarray):
-        return _from_array(image)
+        return convert(_from_array(image))
     raise ValueError(
-        f"a {type(image).__name__} is no image; give a path, a PIL image, an array or a tensor"
+        f"a {type(image).__name__} is not an image; give a path, a PIL image, an array or a tensor"
     )
 
 
-def _read(file: Path | io.BytesIO, name: str) -> np.ndarray:
+def refuse_large(image: Image.Image) -> None:
+    """Raises ValueError for more pixels than are decoded."""
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise ValueError(
+            f"{width} x {height} pixels are too many; {MOST_PIXELS:,} are the most, scale it down"
+        )
+
+
+def _read(file: Path | io.BytesIO, name: str, convert: Callable[[Image.Image], T]) -> T:
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return _from_pil(image)
+            return convert(image)
     except Image.UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
-        raise ValueError(f"{name} is no image that can be read ({kinds})") from error
+        raise ValueError(f"{name} is not an image that can be read ({kinds})") from error
     except (ValueError, MemoryError, *_BOMBS) as error:
         raise ValueError(f"{name}: {error}") from error
     except Exception as error:  # decoders meet damaged files with any exception there is
@@ -121,17 +110,12 @@ def _read(file: Path | io.BytesIO, name: str) -> np.ndarray:
 
 def _from_pil(image: Image.Image) -> np.ndarray:
     """The first frame, turned as its EXIF tag says, over the ground that its ink needs."""
-    width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise ValueError(
-            f"{width} x {height} pixels are too many; {MOST_PIXELS:,} are the most, scale it down"
-        )
+    refuse_large(image)
     if image.format == "JPEG":
         image.draft("L", (_WORKING_SIZE, _WORKING_SIZE))  # decodes at a fraction of the size
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _from_deep(image)
-    see_through = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
-    if see_through:
+        return from_deep(image)
+    if see_through := is_see_through(image):
         image = _in_mode(image, "LA" if image.mode == "LA" else "RGBA")
     elif image.mode != "L":
         image = _in_mode(image, "RGB").convert("L")
@@ -147,8 +131,13 @@ def _from_pil(image: Image.Image) -> np.ndarray:
     return grey * alpha + ground * (1 - alpha)
 
 
-def _from_deep(image: Image.Image) -> np.ndarray:
-    """16 and 32 bits a pixel: what they hold is stretched to [0, 1]."""
+def is_see_through(image: Image.Image) -> bool:
+    """Whether it has an alpha channel, or one colour that stands for none."""
+    return image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
+
+
+def from_deep(image: Image.Image) -> np.ndarray:
+    """16 and 32 bits per pixel: what they hold is stretched to [0, 1]."""
     image = ImageOps.exif_transpose(image)
     step = max(1, max(image.size) // _WORKING_SIZE)
     pixels = np.asarray(image)[::step, ::step].astype(np.float64)
@@ -168,14 +157,14 @@ def _smaller(image: Image.Image) -> Image.Image:
     return image.reduce(factor) if factor > 1 else image
 
 
-def _from_array(array: np.ndarray) -> np.ndarray:
+def _from_array(array: np.ndarray) -> Image.Image:
     if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
         array = np.moveaxis(array, 0, 2)
     if array.size == 0 or not (
         array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     ):
         raise ValueError(
-            f"an array of shape {array.shape} is no image; (H, W), (H, W, 1 | 3 | 4) or "
+            f"an array of shape {array.shape} is not an image; (H, W), (H, W, 1 | 3 | 4) or "
             "(1 | 3 | 4, H, W) expected"
         )
     if array.size > MOST_PIXELS:
@@ -190,4 +179,4 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         levels = (array * 255).round().astype(np.uint8)
     else:
         raise ValueError(f"pixels of type {array.dtype} are not read; use uint8 or float in [0, 1]")
-    return _from_pil(Image.fromarray(levels[..., 0] if levels.shape[2:] == (1,) else levels))
+    return Image.fromarray(levels[..., 0] if levels.shape[2:] == (1,) else levels)

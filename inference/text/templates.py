@@ -1,8 +1,9 @@
-"""The prompt that a question was given in at training, ``{question}`` in the question's place."""
+"""The prompt template of a model: ``{question}`` stands for the question."""
 
 from __future__ import annotations
 
 QUESTION = "{question}"
+BRACES = '{{ "{{" }}'  # two braces in Ollama's template language, where they open an expression
 
 
 def fill(template: str, question: str) -> str:
@@ -14,10 +15,9 @@ def as_ollama(template: str | None) -> str:
     """The same in Ollama's template language, a system message before it.
 
     Args:
-        template: None for a model that goes on with a text.
+        template: None for a model that continues a text.
     """
     if template is None:
         return "{{ .System }}{{ .Prompt }}"
-    # Two braces open an expression there.
-    parts = template.replace("{{", '{{ "{{" }}').split(QUESTION)
+    parts = template.replace("{{", BRACES).split(QUESTION)
     return "{{ if .System }}{{ .System }}\n{{ end }}" + "{{ .Prompt }}".join(parts)

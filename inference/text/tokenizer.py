@@ -110,6 +110,10 @@ class Tokenizer:
             )
         return [self._index[character] for character in text]
 
+    def name(self, token: int) -> str:
+        """What the file calls a token; a special one has no bytes but a name."""
+        return self._bpe.id_to_token(token) if self._bpe else self._characters[token]
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token numbers; bytes that are no UTF-8 become U+FFFD."""
         return b"".join(map(self.pieces.__getitem__, ids)).decode("utf-8", "replace")
@@ -120,7 +124,7 @@ class Tokenizer:
         if self._bpe is None:
             return [character.encode() for character in self._characters]
         added = self._bpe.get_added_tokens_decoder()
-        letters = _bytes_of_letters()
+        bytes_of = {letter: byte for byte, letter in byte_letters().items()}
         pieces = []
         for number in range(self.vocab_size):
             if number in added:
@@ -128,16 +132,16 @@ class Tokenizer:
                 pieces.append(b"" if text.special else text.content.encode())
             else:
                 token = self._bpe.id_to_token(number)
-                pieces.append(bytes(letters[letter] for letter in token or ""))
+                pieces.append(bytes(bytes_of[letter] for letter in token or ""))
         return pieces
 
 
-def _bytes_of_letters() -> dict[str, int]:
-    """GPT-2's letters for bytes: printable ones stand for themselves, others follow U+0100."""
+def byte_letters() -> dict[int, str]:
+    """GPT-2's letter for each byte: itself where it is printable, otherwise one from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = (byte for byte in range(256) if byte not in printable)
-    letters = {chr(byte): byte for byte in printable}
-    return letters | {chr(0x100 + place): byte for place, byte in enumerate(others)}
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = {byte: chr(byte) for byte in printable}
+    return letters | {byte: chr(0x100 + index) for index, byte in enumerate(others)}
 
 
 class TextStream:
@@ -149,15 +153,22 @@ class TextStream:
     Args:
         tokenizer: decodes the tokens.
         stop: strings that end the text; they are not part of it.
+
+    ``came`` counts the characters of all tokens so far, ``given`` those that were given out.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
         self._pieces = tokenizer.pieces
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._stop = tuple(stop)
+        self._stop = [_Stop(text) for text in stop]
         self._pending = ""
         self._shown: list[str] = []
-        self.stopped = False
+        self.came = self.given = 0
+        self.stop: str | None = None  # the string that ended the text
+
+    @property
+    def stopped(self) -> bool:
+        return self.stop is not None
 
     @property
     def text(self) -> str:
@@ -169,35 +180,59 @@ class TextStream:
     def push(self, token: int) -> str:
         """The text that is sure after this token, perhaps none."""
         text = self._decoder.decode(self._pieces[token])
-        if not self._stop:
-            self._shown.append(text)
-            return text
-        self._pending += text
-        return self._emit()
+        self.came += len(text)
+        return self._emit(text) if self._stop else self._show(text)
 
     def flush(self) -> str:
         """What was held back, when no more tokens come."""
         if self.stopped:
             return ""
         piece, self._pending = self._pending + self._decoder.decode(b"", final=True), ""
+        return self._show(piece)
+
+    def _show(self, piece: str) -> str:
         self._shown.append(piece)
+        self.given += len(piece)
         return piece
 
-    def _emit(self) -> str:
-        found = [at for stop in self._stop if (at := self._pending.find(stop)) >= 0]
-        if found:
-            piece, self._pending, self.stopped = self._pending[: min(found)], "", True
+    def _emit(self, text: str) -> str:
+        for at, character in enumerate(text):
+            found = [stop.push(character) for stop in self._stop]
+            if whole := [stop.text for stop, ends in zip(self._stop, found, strict=True) if ends]:
+                self._pending, before = "", self._pending
+                self.stop = max(whole, key=len)
+                piece = (before + text[: at + 1])[: -len(self.stop)]
+                break
         else:
-            held = max((_overlap(self._pending, stop) for stop in self._stop), default=0)
-            cut = len(self._pending) - held
+            self._pending += text
+            cut = len(self._pending) - max(stop.matched for stop in self._stop)
             piece, self._pending = self._pending[:cut], self._pending[cut:]
-        self._shown.append(piece)
-        return piece
+        return self._show(piece)
 
 
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of ``text`` could begin ``stop``."""
-    for length in range(min(len(text), len(stop) - 1), 0, -1):
-        if stop.startswith(text[-length:]):
-            return length
-    return 0
+class _Stop:
+    """A string that is looked for while its characters come, in linear time.
+
+    ``matched`` characters at the end of what came are the beginning of it. Source: D. Knuth,
+    J. Morris, V. Pratt, Fast pattern matching in strings, 1977.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.matched = 0
+        # For each beginning, the length of the longest shorter one that it ends with.
+        self._shorter = [0]
+        length = 0
+        for character in text[1:]:
+            length = self._longest(length, character)
+            self._shorter.append(length)
+
+    def push(self, character: str) -> bool:
+        """Whether the string ends with this character."""
+        self.matched = self._longest(self.matched, character)
+        return self.matched == len(self.text)
+
+    def _longest(self, length: int, character: str) -> int:
+        while length and self.text[length] != character:
+            length = self._shorter[length - 1]
+        return length + (self.text[length] == character)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.runtime import Runtime
-from inference.torch_runtime import TorchRuntime
+from inference.runtimes.runtime import Runtime
+from inference.runtimes.torch_runtime import TorchRuntime
 
 
 class CudaGraphs(Runtime):

@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from inference.compiled import compiled
 from inference.manifest import ArtifactFile
-from inference.program_archive import checked_program
-from inference.runtime import Runtime, first_line
+from inference.runtimes.compiled import compiled
+from inference.runtimes.program_archive import checked_program
+from inference.runtimes.runtime import Runtime, first_line
+from inference.runtimes.state_dict import plain_net, read_state_dict
 
 
 class TorchRuntime(Runtime):
-    """Runs ``torchscript``, ``int8``, ``pt2``, ``pt2-fp16``, ``aoti`` and ``aoti-fp16`` files.
+    """Runs ``torchscript``, ``int8``, ``pt2``, ``aoti`` (also ``-fp16``) and ``pth`` files.
 
     ``aoti`` files hold native code that was compiled for one kind of processor and one torch.
 
@@ -25,13 +26,20 @@ class TorchRuntime(Runtime):
         device: ``cpu`` or ``cuda``.
         threads: torch's threads inside an operation, for the whole process; None leaves them.
         compile: put a ``pt2`` or ``pt2-fp16`` file through torch.compile (:func:`compiled`).
+        normalization: mean and standard deviation that the inputs are normalized with; undone for
+            a ``pth`` file, whose weights take pixels in [0, 1].
 
     Raises:
         ValueError: the file is not for this device, or this torch cannot load it.
     """
 
     def __init__(
-        self, file: ArtifactFile, device: str, threads: int | None, compile: bool = False
+        self,
+        file: ArtifactFile,
+        device: str,
+        threads: int | None,
+        compile: bool = False,
+        normalization: tuple[float | None, float | None] = (None, None),
     ) -> None:
         if file.device not in ("any", device):
             raise ValueError(
@@ -54,7 +62,10 @@ class TorchRuntime(Runtime):
                 f"torch {torch.__version__} cannot load {file.path} on {device}: "
                 f"{first_line(error)}; export the model again here"
             ) from error
-        if compile:
+        mean, std = normalization
+        if file.format == "pth" and mean is not None and std is not None:
+            self.module = _FromNormalized(self.module, mean, std)
+        elif compile:
             self.module = compiled(self.module)
 
     def to_native(self, inputs: np.ndarray) -> Tensor:
@@ -65,6 +76,19 @@ class TorchRuntime(Runtime):
 
     def to_numpy(self, outputs: Tensor) -> np.ndarray:
         return outputs.float().cpu().numpy()
+
+
+class _FromNormalized(nn.Module):
+    """A net of pixels in [0, 1] behind inputs that are normalized."""
+
+    def __init__(self, net: nn.Module, mean: float, std: float) -> None:
+        super().__init__()
+        self.net = net
+        self.mean = mean
+        self.std = std
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x * self.std + self.mean)
 
 
 def _torchscript(content: io.BytesIO, device: str) -> Any:
@@ -96,7 +120,12 @@ def _aoti(content: io.BytesIO, device: str) -> Any:
     return torch._inductor.aoti_load_package(content, run_single_threaded=device == "cuda")
 
 
+def _state_dict(content: io.BytesIO, device: str) -> Any:
+    return plain_net(read_state_dict(content.getvalue())).to(device)
+
+
 _LOADERS = {
+    "pth": _state_dict,
     "torchscript": _torchscript,
     "int8": _torchscript,
     "pt2": _program,

@@ -1,6 +1,6 @@
-"""Digits from pictures."""
+"""Labels from images."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from inference.images import SUFFIXES, to_mnist
+from inference.images.framing import frame
+from inference.images.preprocessing import SUFFIXES
 from inference.model import Model
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Mapping[str, Any]):
     """``all_probs`` has one probability for each label, in the order of the manifest's labels.
 
-    ``inverted`` tells that dark ink on a light ground was seen and turned round.
+    ``inverted`` tells that dark ink on a light ground was seen and turned round, of a digit. It
+    reads as a dictionary, too: ``prediction["label"]`` is ``prediction.label``; ``digit`` is there
+    where the label is one.
     """
 
     label: str
@@ -26,21 +29,43 @@ class Prediction:
 
     @property
     def digit(self) -> int:
-        """The label as a number."""
+        """The label as a number.
+
+        Raises:
+            ValueError: it is a name.
+        """
+        if not self.label.isdecimal():
+            raise ValueError(f"the label {self.label!r} is not a digit; use label")
         return int(self.label)
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._keys():
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys())
+
+    def __len__(self) -> int:
+        return len(self._keys())
+
+    def _keys(self) -> tuple[str, ...]:
+        keys = ("label", "confidence", "all_probs", "inverted")
+        return ("digit", *keys) if self.label.isdecimal() else keys
 
 
 class Classifier(Model):
-    """Pictures in, digits out.
+    """Images in, labels out.
 
     Example::
 
         from inference import load
         load("models/mnist_cnn").predict("seven.png").digit
+        load("models/photos").predict("cat.jpg").label
     """
 
     def predict(self, image: Any, invert: bool | None = None) -> Prediction:
-        """What one picture shows; see :func:`~inference.images.to_mnist` for what is taken.
+        """What one image shows; see :func:`~.framing.frame`.
 
         Raises:
             ValueError: the picture cannot be read, or shows nothing.
@@ -90,14 +115,27 @@ class Classifier(Model):
         return [next(predictions) if isinstance(one, tuple) else one for one in results]
 
     def _frame(self, image: Any, invert: bool | None) -> tuple[np.ndarray, bool]:
-        return to_mnist(image, self.manifest.input_shape[-1], invert)
+        assert self.manifest.preprocessing is not None
+        return frame(self.manifest.preprocessing, image, self.manifest.input_shape, invert)
+
+    def normalized(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (..., C, H, W) in [0, 1] as the model takes them, float32."""
+        mean, std = (
+            np.asarray(values, dtype=np.float32).reshape(-1, 1, 1)
+            for values in (self.manifest.mean, self.manifest.std)
+        )
+        return (pixels - mean) / std
 
     def _classify(self, framed: list[tuple[np.ndarray, bool]]) -> list[Prediction]:
-        pixels = np.stack([image for image, _ in framed])[:, None]  # (B, 1, side, side)
+        pixels = np.stack([image for image, _ in framed])  # (B, C, H, W)
         assert self.manifest.labels is not None
-        assert self.manifest.mean is not None
-        assert self.manifest.std is not None
-        logits = self((pixels - self.manifest.mean) / self.manifest.std)
+        logits = self(self.normalized(pixels))
+        if logits.shape[1:] != (len(self.manifest.labels),):
+            raise ValueError(
+                f"{self.manifest.folder} returns outputs of shape {logits.shape[1:]} and its "
+                f"manifest has {len(self.manifest.labels)} labels; export the model again with one "
+                "label per output"
+            )
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = shifted / shifted.sum(axis=1, keepdims=True)  # (B, classes)
         return [

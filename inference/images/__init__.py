@@ -1,0 +1,1 @@
+"""Image classifiers: from any picture to a digit."""

@@ -1,0 +1,69 @@
+"""MNIST's frame around the digit of an image: its box, and its centre of mass in the middle."""
+
+import numpy as np
+from PIL import Image
+
+from inference.images.page import box, digit_ink, edge
+from inference.images.pieces import FAINTEST
+
+BOX = 20 / 28  # longest side of a digit, as a share of the frame's
+
+
+def frame(grey: np.ndarray, side: int, invert: bool | None) -> tuple[np.ndarray, bool]:
+    """The digit of an image (H, W) in [0, 1], as :func:`~.preprocessing.to_mnist` returns it.
+
+    Raises:
+        ValueError: the image is empty, or shows several digits.
+    """
+    if float(np.ptp(grey)) < FAINTEST:
+        raise ValueError("the picture is empty: it has one tone only")
+    if grey.shape == (side, side) and invert is None:
+        inverted = float(np.median(edge(grey))) > (float(grey.min()) + float(grey.max())) / 2
+        if (framed := _framed_already(grey, inverted)) is not None:
+            return framed, inverted
+    ink, inverted = digit_ink(grey, invert)
+    return _framed(ink, side), inverted
+
+
+def _framed_already(grey: np.ndarray, inverted: bool) -> np.ndarray | None:
+    """The image, light on dark, if all that is not its ground lies as MNIST's digits lie.
+
+    These fill the box and have their centre of mass in the middle; of 70,000 there are 19 that are
+    a pixel off, and are put right.
+    """
+    ground = float(np.median(edge(grey)))
+    ink = ground - grey if inverted else grey - ground
+    ink = np.clip(ink / ink.max(), 0, 1).astype(np.float32)
+    rows, columns = box(ink > 0)
+    digit = ink[rows, columns]
+    short = round(BOX * len(ink)) - max(digit.shape)
+    if short not in (0, 1):
+        return None
+    top, left = _place(digit, len(ink))
+    off = max(abs(top - rows.start), abs(left - columns.start))
+    return _framed(digit, len(ink)) if off <= 1 else None
+
+
+def _framed(ink: np.ndarray, side: int) -> np.ndarray:
+    """A digit cut to its box, scaled to fit MNIST's, with its centre of mass in the middle."""
+    digit = Image.fromarray(ink)
+    scale = round(BOX * side) / max(digit.size)
+    size = (max(1, round(digit.width * scale)), max(1, round(digit.height * scale)))
+    if size != digit.size:
+        digit = digit.resize(size, Image.Resampling.LANCZOS)
+    pixels = np.asarray(digit)
+    pixels = np.clip(pixels / min(1, pixels.max()), 0, 1)  # the strongest ink is white
+    y, x = _place(pixels, side)
+    framed = np.zeros((side, side), dtype=np.float32)
+    framed[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
+    return framed
+
+
+def _place(pixels: np.ndarray, side: int) -> tuple[int, int]:
+    """Top and left of a digit (h, w) whose centre of mass is in the middle."""
+    weight = pixels.sum()
+    height, width = pixels.shape
+    middle = side / 2  # where MNIST has it: 14.0 counted from pixel 0, on average over the set
+    y = round(middle - float((pixels.sum(1) * np.arange(height)).sum() / weight))
+    x = round(middle - float((pixels.sum(0) * np.arange(width)).sum() / weight))
+    return min(max(y, 0), side - height), min(max(x, 0), side - width)
