@@ -9,36 +9,40 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from serving import (
-    classify_routes,
-    embed_routes,
-    model_routes,
-    ollama_routes,
-    ollama_schemas,
-    openai_routes,
-    openai_schemas,
-    page,
-    site_routes,
-)
+from serving import page, site_routes, tokenize_routes
+from serving.anthropic import routes as anthropic_routes
+from serving.anthropic import schemas as anthropic_schemas
 from serving.errors import ApiError
-from serving.feed import Feed
 from serving.metrics import Metrics
+from serving.notifier import Notifier
+from serving.ollama import classify_routes, embed_routes, manage_routes, model_routes
+from serving.ollama import routes as ollama_routes
+from serving.ollama import schemas as ollama_schemas
+from serving.openai import embedding_routes, responses_routes
+from serving.openai import routes as openai_routes
+from serving.openai import schemas as openai_schemas
+from serving.refusals import refusal, unrouted
 from serving.registry import Registry
 from serving.security import Security
 from serving.settings import Settings
 from serving.state import REFS, State
 from serving.wire import Wire
 
-_SCHEMAS = (ollama_schemas, openai_schemas)
+_SCHEMAS = (ollama_schemas, openai_schemas, anthropic_schemas, tokenize_routes)
 _ROUTES = (
     ollama_routes,
     model_routes,
     embed_routes,
+    manage_routes,
     openai_routes,
+    embedding_routes,
+    responses_routes,
+    anthropic_routes,
+    tokenize_routes,
     classify_routes,
     site_routes,
     page,
@@ -51,7 +55,7 @@ def make_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        registry = Registry(settings, Feed(asyncio.get_running_loop()))
+        registry = Registry(settings, Notifier(asyncio.get_running_loop()))
         app.state.server = State(settings, registry, metrics)
         # The libraries take seconds; they are read while the first request is still to come.
         warm = asyncio.create_task(asyncio.to_thread(_import_libraries))
@@ -81,33 +85,30 @@ def make_app(settings: Settings) -> FastAPI:
 
 
 def _import_libraries() -> None:
-    import inference.batching
-    import inference.classifier  # noqa: F401
+    pass
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    openai = request.url.path.startswith("/v1/")
-    return (openai_routes if openai else ollama_routes).refusal(error)
+    return refusal(request.scope["path"], error)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Unknown paths and wrong methods are answered in plain text, as Ollama does."""
     assert isinstance(error, HTTPException)
-    texts = {404: "404 page not found", 405: "405 method not allowed"}
-    if error.status_code in texts:
-        return PlainTextResponse(texts[error.status_code], error.status_code, error.headers)
-    return JSONResponse({"error": error.detail}, error.status_code)
+    path, status = request.scope["path"], error.status_code
+    if status in (404, 405):
+        return unrouted(path, status, error.headers)
+    return refusal(path, ApiError(status, str(error.detail)), error.headers)
 
 
 async def _gone(request: Request, error: Exception) -> Response:
     """The client left before its request was whole; nobody reads this."""
-    return JSONResponse({"error": "request canceled"}, 499)
+    return refusal(request.scope["path"], ApiError(499, "request canceled"))
 
 
 async def _failure(request: Request, error: Exception) -> Response:
     # Starlette logs the traceback; the client gets none of it.
-    return JSONResponse({"error": "the server failed; its log has more"}, 500)
+    return refusal(request.scope["path"], ApiError(500, "the server failed; its log has more"))
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import Any
 
 from inference.manifest import Manifest
-from inference.templates import as_ollama
+from inference.text.templates import as_ollama
 from serving.template import Template
 from serving.wire import timestamp
 
 GENERATE, CLASSIFY = "completion", "vision-classification"
 _TASKS = {"text-generation": [GENERATE], "image-classification": [CLASSIFY]}
-# By preference, as inference takes them: see inference.text_artifact and inference.model.
+# By preference, as inference takes them: see inference.text.artifact and inference.load.
 _PRECISION = {
     "safetensors": "F32",
     "bf16": "BF16",
@@ -103,6 +103,9 @@ class Artifact:
         if self.manifest.task == "text-generation":
             details["context_length"] = self.context
             details["embedding_length"] = self.manifest.document["config"]["width"]
+        if self.manifest.task == "image-classification":
+            details["labels"] = list(self.manifest.labels or ())
+            details["preprocessing"] = self.manifest.preprocessing
         return details
 
 

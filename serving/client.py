@@ -83,7 +83,7 @@ class Client:
     def generate(
         self, model: str, prompt: str, options: Mapping[str, Any], system: str | None = None
     ) -> Iterator[ollama.GenerateResponse]:
-        """How the model goes on with a prompt, piece by piece."""
+        """The continuation of a prompt, piece by piece."""
         # An empty system message would take the place of the model's own.
         extra: dict[str, Any] = {"system": system} if system else {}
         with self._explained(model):

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from serving.artifact import Artifact
 from serving.errors import ApiError
-from serving.feed import Feed
+from serving.notifier import Notifier
 from serving.settings import Settings
 
 if TYPE_CHECKING:
-    from inference.batching import Batcher
-    from inference.classifier import Classifier
-    from inference.embedding import Embedder
+    from inference.images.classifier import Classifier
+    from inference.text.batching import Batcher
+    from inference.text.embedding import Embedder
+
+T = TypeVar("T")
 
 
 class Loaded:
     """One model with what runs it, and how long it stays.
 
-    ``batcher`` is there for a language model, ``classifier`` for one that reads pictures.
+    ``batcher`` is there for a language model, ``classifier`` for one of images.
     ``expires`` is a time of ``time.time``, ``keep_alive`` in seconds; ``users`` counts the answers
     that it is making.
     """
@@ -57,8 +60,7 @@ class Loaded:
             ValueError: no tokens, or a file that shows no hidden states.
             ApiError: 503 while the model goes.
         """
-        from inference.batching import Closed
-        from inference.embedding import Embedder
+        from inference.text.embedding import Embedder
 
         assert self.batcher is not None
         if not ids:
@@ -66,8 +68,19 @@ class Loaded:
         if self._embedder is None:
             self._embedder = Embedder(self.batcher.generator.model)
         embedder = self._embedder
+        return self.call(lambda: embedder.vector(ids, size))
+
+    def call(self, work: Callable[[], T]) -> Future[T]:
+        """Calls ``work`` between two steps of the batch.
+
+        Raises:
+            ApiError: 503 while the model goes.
+        """
+        from inference.text.batching import Closed
+
+        assert self.batcher is not None
         try:
-            return self.batcher.call(lambda: embedder.vector(ids, size))
+            return self.batcher.call(work)
         except Closed as error:
             raise ApiError(503, "the model is being unloaded; ask again") from error
 
@@ -78,7 +91,7 @@ class Loaded:
         return bool(self.classifier and self.classifier.runtime.device == "cuda")
 
 
-def load(artifact: Artifact, settings: Settings, feed: Feed) -> Loaded:
+def load(artifact: Artifact, settings: Settings, notifier: Notifier) -> Loaded:
     """Reads a model from its files; takes seconds, so it runs in a thread of its own.
 
     Raises:
@@ -87,9 +100,9 @@ def load(artifact: Artifact, settings: Settings, feed: Feed) -> Loaded:
     folder = artifact.manifest.folder
     task = artifact.manifest.task
     if task == "text-generation":
-        from inference.batching import Batcher
-        from inference.generate import TextGenerator
-        from inference.text_artifact import BEST
+        from inference.text.artifact import BEST
+        from inference.text.batching import Batcher
+        from inference.text.generate import TextGenerator
 
         # onnx is the last that is taken, and runs one sequence at a time.
         only_onnx = not any(name in artifact.manifest.files for name in BEST if name != "onnx")
@@ -99,7 +112,10 @@ def load(artifact: Artifact, settings: Settings, feed: Feed) -> Loaded:
             device=settings.device,
             compile=settings.compile,
         )
-        batcher = Batcher(generator, settings.max_queue, feed.wake)
+        reuse = settings.reuse
+        if reuse is None:
+            reuse = generator.engine.can_extend and generator.engine.device.type == "cpu"
+        batcher = Batcher(generator, settings.max_queue, notifier.wake, reuse)
         return Loaded(artifact, batcher, None)
     if task == "image-classification":
         from inference import Classifier

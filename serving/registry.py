@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import math
 import os
@@ -15,9 +14,10 @@ from typing import Any
 
 from inference.manifest import MANIFEST, read_manifest
 from serving.artifact import Artifact
-from serving.errors import ApiError, busy, not_found
-from serving.feed import Feed
+from serving.errors import ApiError, busy, not_found, public_message
 from serving.loaded import Loaded, load
+from serving.memory import settle
+from serving.notifier import Notifier
 from serving.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -31,12 +31,12 @@ class Registry:
 
     Args:
         settings: the server's.
-        feed: is told of new text by the batchers.
+        notifier: the batchers announce new text to it.
     """
 
-    def __init__(self, settings: Settings, feed: Feed) -> None:
+    def __init__(self, settings: Settings, notifier: Notifier) -> None:
         self.settings = settings
-        self.feed = feed
+        self.notifier = notifier
         self._found: dict[str, Path] = {}
         self._known: dict[str, tuple[tuple[int, int], Artifact | str]] = {}
         self._loaded: dict[str, Loaded] = {}
@@ -56,6 +56,13 @@ class Registry:
         Raises:
             ApiError: 404 where there is none, 500 where it is damaged.
         """
+        artifact = self._artifact(self.folder(name))
+        if isinstance(artifact, str):
+            raise ApiError(500, artifact)
+        return artifact
+
+    def folder(self, name: str) -> Path:
+        """The folder of the model that a request names; raises ApiError 404 where there is none."""
         plain, _, tag = name.partition(":")
         plain = plain.casefold()
         if tag.casefold() not in ("", "latest"):
@@ -66,10 +73,7 @@ class Registry:
             if folder is None:
                 raise not_found(name)
             self._found[plain] = folder
-        artifact = self._artifact(folder)
-        if isinstance(artifact, str):
-            raise ApiError(500, artifact)
-        return artifact
+        return folder
 
     @contextlib.asynccontextmanager
     async def use(self, artifact: Artifact, keep_alive: float | None) -> AsyncIterator[Loaded]:
@@ -93,9 +97,9 @@ class Registry:
         """The models in memory, those that stay longest first."""
         return sorted(self._loaded.values(), key=lambda one: one.expires, reverse=True)
 
-    async def unload(self, artifact: Artifact) -> None:
+    async def unload(self, name: str) -> None:
         """Lets go of a model, once its last answer is done."""
-        if loaded := self._loaded.get(artifact.name):
+        if loaded := self._loaded.get(name):
             loaded.keep_alive = 0
             self._plan(loaded)
             await asyncio.sleep(0)
@@ -122,8 +126,10 @@ class Registry:
             # A link may lead elsewhere; what it leads to is then not in the models folder.
             if folder.is_symlink() and folder.resolve().parent != self.settings.models.resolve():
                 return False
+            folder.name.encode()  # JSON cannot carry a name that is not UTF-8
             return (folder / MANIFEST).is_file()
-        except (OSError, RuntimeError):  # a link that leads to itself, or a folder of others
+        # A link that leads to itself, a folder of others, or such a name.
+        except (OSError, RuntimeError, UnicodeEncodeError):
             return False
 
     def _artifact(self, folder: Path) -> Artifact | str:
@@ -138,9 +144,9 @@ class Registry:
             return known[1]
         try:
             artifact = Artifact.of(read_manifest(folder), state.st_mtime_ns)
-        except (ValueError, OSError) as error:
-            _log.warning("%s is left out: %s", folder.name, error)
-            artifact = str(error)
+        except (ValueError, OSError, RecursionError) as error:
+            _log.warning("%r is left out: %s", folder.name, error)
+            artifact = public_message(error, self.settings.models)
         self._known[folder.name] = (stamp, artifact)
         return artifact
 
@@ -150,7 +156,7 @@ class Registry:
         loaded = self._loaded.get(artifact.name)
         if loaded and loaded.artifact.digest == artifact.digest:
             return loaded
-        if loaded:  # exported again meanwhile; its running answers go on
+        if loaded:  # exported again meanwhile; its running answers continue
             self._retire(loaded)
         task = self._loading.get(artifact.name)
         if task is None:
@@ -164,11 +170,12 @@ class Registry:
         self._make_room()
         began = time.perf_counter_ns()
         try:
-            loaded = await asyncio.to_thread(load, artifact, self.settings, self.feed)
+            loaded = await asyncio.to_thread(load, artifact, self.settings, self.notifier)
         except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
-            _log.warning("%s could not be loaded: %s", artifact.name, error)
-            raise ApiError(500, f"{artifact.name} could not be loaded: {error}") from error
-        _settle()
+            _log.warning("%r could not be loaded: %.1000r", artifact.name, str(error))
+            what = public_message(error, self.settings.models)
+            raise ApiError(500, f"{artifact.name} could not be loaded: {what}") from error
+        settle()
         loaded.load_ns = time.perf_counter_ns() - began
         loaded.keep_alive = self.settings.keep_alive
         self._loaded[artifact.name] = loaded
@@ -214,18 +221,7 @@ class Registry:
 async def _close(loaded: Loaded) -> None:
     await asyncio.to_thread(loaded.close, 0.0)
     del loaded
-    _settle()
-
-
-def _settle() -> None:
-    """Collects what is gone, and keeps the collector from what stays.
-
-    A model has hundreds of thousands of objects. To look through them takes a tenth of a second,
-    in which no text goes on.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
+    settle()
 
 
 def _expiry(loaded: Loaded) -> float:

@@ -8,25 +8,27 @@ import ipaddress
 import logging
 import socket
 import time
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import ApiError
+from serving.errors import ApiError, busy
+from serving.memory import settle
 from serving.metrics import Metrics
+from serving.origins import Origins, preflight
+from serving.refusals import refusal
 from serving.settings import Settings
 
 _log = logging.getLogger(__name__)
 # They say nothing of the models, and a page cannot bring a key before it was loaded.
-_OPEN = ("/healthz", "/ui")
+_OPEN = ("/healthz", "/readyz", "/ui")
+# Smaller bodies are taken even when large ones fill all the memory that there is for them.
+_SMALL = 1 << 20
+_REST = 1.0  # seconds after a large request
 _LOCAL_NAMES = ("localhost", "local", "internal")
-_CORS = (
-    ("Access-Control-Allow-Methods", "GET, POST, HEAD, OPTIONS"),
-    ("Access-Control-Allow-Headers", "Authorization, Content-Type, Accept, User-Agent"),
-    ("Access-Control-Max-Age", "600"),
-)
 
 
 class Security:
@@ -34,14 +36,15 @@ class Security:
 
     - On a loopback address a Host header that is not of this machine is refused, as Ollama does:
       a web page whose name was made to point here (DNS rebinding) does not get in.
-    - A request that a page of another machine made a browser send (Origin) is refused.
+    - A request that a page of another machine made a browser send (Origin) is refused, unless the
+      settings have its origin.
     - Keys are compared in constant time.
     - The log has method, route, status and duration; never a body, a query or an unknown path.
 
     Args:
         app: what is guarded.
         settings: the server's.
-        metrics: are told of every answer.
+        metrics: counts every answer.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
@@ -50,6 +53,9 @@ class Security:
         self._metrics = metrics
         self._keys = [key.encode() for key in settings.keys]
         self._hosts = {"", "localhost", socket.gethostname().lower()}
+        self._origins = Origins(settings.origins)
+        self._held = _Held()
+        self._settling: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,7 +63,8 @@ class Security:
             return
         began, status = time.perf_counter(), 0
         headers = Headers(scope=scope)
-        origin = headers.get("origin") if self._foreign(headers) is None else None
+        foreign = self._origins.refused(headers)
+        origin = None if foreign else headers.get("origin")
 
         async def counted(message: Message) -> None:
             nonlocal status
@@ -72,44 +79,60 @@ class Security:
             await send(message)
 
         self._metrics.in_flight += 1
+        body = _Body(receive, self._settings, self._held)
         try:
-            refused = self._refuse(scope, headers)
+            refused = self._refuse(scope, headers, foreign)
             if refused:
                 await refused(scope, receive, counted)
             else:
-                await self._app(scope, self._bounded(receive, headers), counted)
+                await self._app(scope, body.receive, counted)
         finally:
+            self._held.bytes -= body.size
+            if body.size > _SMALL:
+                self._settle_soon()
             self._metrics.in_flight -= 1
             route = getattr(scope.get("route"), "path", "-")
             self._metrics.request(scope["method"], route, status)
             took = (time.perf_counter() - began) * 1e3
             _log.info("%s %s %d %.1f ms", scope["method"], route, status, took)
 
-    def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
+    def _settle_soon(self) -> None:
+        """After the last of several large requests, when nothing refers to it any more."""
+        if self._settling:
+            self._settling.cancel()
+        loop = asyncio.get_running_loop()
+        self._settling = loop.call_later(_REST, loop.run_in_executor, None, settle)
+
+    def _refuse(self, scope: Scope, headers: Headers, foreign: str | None) -> Response | None:
+        path = scope["path"]
         if self._settings.loopback and not self._local(headers.get("host", "")):
-            return PlainTextResponse("the Host header does not name this machine", 403)
-        if foreign := self._foreign(headers):
-            return PlainTextResponse(f"requests from pages of {foreign} are refused", 403)
+            return refusal(path, ApiError(403, "the Host header does not name this machine"))
+        if foreign:
+            text = f"requests from pages of {foreign} are refused; serve --origins allows more"
+            return refusal(path, ApiError(403, text))
         if scope["method"] == "OPTIONS" and "origin" in headers:
-            return Response(status_code=204, headers=dict(_CORS))
-        if self._keys and not self._open(scope["path"]) and not self._known(headers):
-            return JSONResponse(
-                {"error": "unauthorized"}, 401, headers={"WWW-Authenticate": "Bearer"}
-            )
+            return Response(status_code=204, headers=preflight(headers))
+        if self._keys and not self._open(path) and not self._known(headers):
+            return refusal(path, ApiError(401, "unauthorized"), {"WWW-Authenticate": "Bearer"})
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length[:20]) > self._settings.max_body:
-            return JSONResponse({"error": self._too_large()}, 413, headers={"Connection": "close"})
+            error = ApiError(413, _too_large(self._settings))
+            return refusal(path, error, {"Connection": "close"})
         return None
 
     def _open(self, path: str) -> bool:
-        return any(path == name or path.startswith(f"{name}/") for name in _OPEN)
+        return path in _OPEN or path.startswith("/ui/")
 
     def _known(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        token = given.strip().encode("utf-8", "replace")
+        bearer = given.strip() if scheme.lower() == "bearer" else ""
+        # Anthropic's clients have a header of their own.
+        tokens = [
+            text.encode("utf-8", "replace") for text in (bearer, headers.get("x-api-key", ""))
+        ]
         # All of them are compared, so that the time does not tell which was near.
-        matches = [hmac.compare_digest(token, key) for key in self._keys]
-        return scheme.lower() == "bearer" and any(matches)
+        matches = [hmac.compare_digest(token, key) for token in tokens for key in self._keys]
+        return any(matches)
 
     def _local(self, host: str) -> bool:
         name = _host_name(host)
@@ -123,47 +146,47 @@ class Security:
             return False
         return address.is_loopback or address.is_private or address.is_unspecified
 
-    def _foreign(self, headers: Headers) -> str | None:
-        """The host of a page elsewhere that sent this, None for everyone else."""
-        origin = headers.get("origin")
-        if origin is None:
-            return None
+
+@dataclass
+class _Held:
+    """Bytes of the bodies of all requests that are being answered."""
+
+    bytes: int = 0
+
+
+class _Body:
+    """``receive`` that refuses a body that is too large or too slow; ``size`` in bytes."""
+
+    def __init__(self, receive: Receive, settings: Settings, held: _Held) -> None:
+        self._receive = receive
+        self._settings = settings
+        self._held = held
+        self._whole = False
+        self._deadline = time.monotonic() + settings.body_seconds
+        self.size = 0
+
+    async def receive(self) -> Message:
+        if self._whole:
+            return await self._receive()
         try:
-            parts = urlsplit(origin)
-        except ValueError:
-            parts = urlsplit("")
-        if parts.netloc and parts.scheme in ("http", "https"):
-            if parts.netloc.lower() == headers.get("host", "").lower():
-                return None
-            if _host_name(parts.netloc) in ("localhost", "127.0.0.1", "::1", "0.0.0.0"):
-                return None
-        return "another machine" if len(origin) > 200 else ascii(origin)
+            left = max(0.0, self._deadline - time.monotonic())
+            message = await asyncio.wait_for(self._receive(), left)
+        except asyncio.TimeoutError as error:
+            limit = self._settings.body_seconds
+            raise ApiError(408, f"the body of the request took longer than {limit:g} s") from error
+        size = len(message.get("body", b""))
+        self.size += size
+        self._held.bytes += size
+        self._whole = not message.get("more_body", False)
+        if self.size > self._settings.max_body:
+            raise ApiError(413, _too_large(self._settings))
+        if self.size > _SMALL and self._held.bytes > self._settings.max_bodies:
+            raise busy()
+        return message
 
-    def _bounded(self, receive: Receive, headers: Headers) -> Receive:
-        """``receive`` that gives up on a body that is too large or too slow."""
-        settings = self._settings
-        size, whole = 0, False
-        deadline = time.monotonic() + settings.body_seconds
 
-        async def bounded() -> Message:
-            nonlocal size, whole
-            if whole:
-                return await receive()
-            try:
-                left = max(0.0, deadline - time.monotonic())
-                message = await asyncio.wait_for(receive(), left)
-            except asyncio.TimeoutError as error:
-                raise ApiError(408, "the body of the request did not arrive in time") from error
-            size += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if size > settings.max_body:
-                raise ApiError(413, self._too_large())
-            return message
-
-        return bounded
-
-    def _too_large(self) -> str:
-        return f"the request is larger than {self._settings.max_body:,} bytes"
+def _too_large(settings: Settings) -> str:
+    return f"the request is larger than {settings.max_body:,} bytes"
 
 
 def _host_name(host: str) -> str | None:

@@ -8,10 +8,13 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 
 from serving.app import make_app
+from serving.memory import release_early
+from serving.protocol import Connection
 from serving.settings import Settings
 
 # Seconds that the event loop keeps the interpreter while a batcher's thread waits for it; with
@@ -38,6 +41,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                http=partial(Connection, settings=settings),  # type: ignore[arg-type]
+                ws="none",
                 # What is left after the grace is ended by the registry, with a line that says so.
                 timeout_graceful_shutdown=int(settings.grace_seconds) + 2,
             )
@@ -47,6 +52,7 @@ class Server(uvicorn.Server):
         """Blocks until the server was stopped, by a signal or by ``should_exit``."""
         host, port = listener.getsockname()[:2]
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        release_early()
         before = {}
         switch = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH)

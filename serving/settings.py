@@ -5,50 +5,95 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference.manifest import MANIFEST
+
 
 @dataclass(frozen=True)
 class Settings:
-    """How a server behaves. Sizes are in bytes, times in seconds.
+    """How a server behaves, with every limit that a request has to keep.
+
+    Sizes are in bytes, times in seconds.
 
     Args:
         models: folder whose folders are the models.
         host: address that the server listens on; a loopback one has its Host header checked.
         keys: API keys, one of which every request must bring; none asks for none.
+        origins: patterns of origins of pages that may ask, beside those of this machine.
+        writable: whether clients may copy and delete models.
         device: ``auto``, ``cpu`` or ``cuda``.
-        slots: texts of one model that are generated at once.
-        compile: compile the step of language models, a minute for each at its first request.
+        slots: sequences of one model that are generated at once.
+        compile: compile the step of language models: a minute each, at the first request.
+        reuse: prefill of a prompt only what no free slot's cache holds; None: on a CPU alone.
         max_queue: requests of one model that may wait for a slot.
         max_loaded: models in memory; an idle one makes room for another.
         keep_alive: how long a model stays after its last request, where a request does not say.
         max_tokens: most tokens of one answer.
-        max_prompt: most characters of one prompt, with its history.
+        max_prompt: most characters of one prompt, with its history and template, and of the prompts
+            of one request together.
+        max_choices: most completions of one request: its prompts times ``n``.
+        max_biases: most tokens in a ``logit_bias``.
+        max_scores: most log-probabilities that the answers of one request could have.
+        max_head: largest head of a request.
+        max_headers: most headers of a request.
         max_body: largest body of a request.
-        max_images: most pictures in one request.
-        max_image: largest picture.
+        max_bodies: bodies of all requests that are being answered.
+        max_json: largest JSON text, images excepted.
+        max_values: most values in a JSON text.
+        max_depth: most brackets in one another in a JSON text.
+        max_messages: most messages of a conversation, and parts of a message.
+        max_inputs: most inputs that one request has embedded.
+        max_options: most options of a request, known or not.
+        max_stops: most stop strings.
+        max_stop: most characters of a stop string.
+        max_template: most characters of a template.
+        max_images: most images in one request.
+        max_image: largest image.
+        head_seconds: time for a head to arrive.
         body_seconds: time for a body to arrive.
+        schema_seconds: time for a JSON Schema to become a grammar.
         answer_seconds: time for an answer.
         stall_seconds: how long a client may not read before its answer is given up.
-        grace_seconds: how long running answers may go on when the server is stopped.
+        grace_seconds: how long running answers may continue when the server is stopped.
 
     Raises:
-        ValueError: a limit below 1, or a folder that is none.
+        ValueError: a limit below 1, or a folder that is none, or is that of one model.
     """
 
     models: Path
     host: str = "127.0.0.1"
     keys: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    writable: bool = False
     device: str = "auto"
     slots: int = 64
     compile: bool = False
+    reuse: bool | None = None
     max_queue: int = 512
     max_loaded: int = 3
     keep_alive: float = 300.0
     max_tokens: int = 8192
     max_prompt: int = 1 << 20
+    max_choices: int = 128
+    max_biases: int = 1024
+    max_scores: int = 50_000
+    max_head: int = 16 << 10
+    max_headers: int = 100
     max_body: int = 32 << 20
+    max_bodies: int = 128 << 20
+    max_json: int = 8 << 20
+    max_values: int = 100_000
+    max_depth: int = 64
+    max_messages: int = 10_000
+    max_inputs: int = 512
+    max_options: int = 100
+    max_stops: int = 64
+    max_stop: int = 1024
+    max_template: int = 8192
     max_images: int = 64
     max_image: int = 10 << 20
+    head_seconds: float = 10.0
     body_seconds: float = 30.0
+    schema_seconds: float = 5.0
     answer_seconds: float = 600.0
     stall_seconds: float = 60.0
     grace_seconds: float = 5.0
@@ -58,9 +103,15 @@ class Settings:
             raise ValueError(
                 f"{self.models} is not a folder; gpu-learning export writes models to models/"
             )
-        for name in ("slots", "max_queue", "max_loaded", "max_tokens", "max_body", "max_images"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if (self.models / MANIFEST).is_file():
+            above = self.models.parent if self.models.name else self.models.resolve().parent
+            raise ValueError(
+                f"{self.models} is the folder of one model; serve the folder above it: "
+                f"gpu-learning serve {above}"
+            )
+        for name, value in vars(self).items():
+            if (name == "slots" or name.startswith("max_")) and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
     @property
     def loopback(self) -> bool:
@@ -74,7 +125,7 @@ class Settings:
 
 
 def read_keys(path: Path) -> tuple[str, ...]:
-    """The API keys of a file, one a line; empty lines and those that begin with # do not count.
+    """The API keys of a file, one per line; empty lines and those that begin with # do not count.
 
     Raises:
         ValueError: no key in it, one that no header can carry, or a file that others may read.
@@ -89,7 +140,7 @@ def read_keys(path: Path) -> tuple[str, ...]:
     stripped = (line.strip() for line in lines)
     keys = tuple(line for line in stripped if line and not line.startswith("#"))
     if not keys:
-        raise ValueError(f"{path} holds no key; write one a line, 16 characters or more")
+        raise ValueError(f"{path} holds no key; write one per line, 16 characters or more")
     if any(len(key) < 16 or not key.isascii() or not key.isprintable() for key in keys):
         raise ValueError(f"a key in {path} is shorter than 16 characters or is not plain ASCII")
     if mode & (stat.S_IRGRP | stat.S_IROTH):

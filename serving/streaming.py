@@ -1,7 +1,6 @@
 """Answers that are sent as they are made, and clients that go away meanwhile."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
@@ -9,23 +8,21 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from serving.errors import ApiError
+from serving.refusals import refusal
 
 T = TypeVar("T")
-_CHECKS = 4  # times that a slow reader is looked at before it is given up
 
 
 class Stream(Response):
-    """Sends chunks as they come. A client that goes away, or does not read, ends them.
+    """Sends chunks as they come. A client that goes away, or is given up, ends them.
 
-    An error before the first chunk becomes an ordinary error answer; later ones are told by
-    ``on_error`` as the last chunk.
+    An error before the first chunk becomes an ordinary error answer; later ones are the
+    last chunk, by ``on_error``.
 
     Args:
         chunks: is closed in every case, so its ``finally`` can tidy up.
         media_type: of the whole.
         on_error: makes a chunk of an error.
-        refuse: makes an answer of an error that comes first.
-        stall: seconds that a client may leave without reading.
     """
 
     def __init__(
@@ -33,31 +30,18 @@ class Stream(Response):
         chunks: AsyncGenerator[bytes, None],
         media_type: str,
         on_error: Callable[[ApiError], bytes],
-        refuse: Callable[[ApiError], Response],
-        stall: float,
     ) -> None:
         super().__init__(status_code=200, media_type=media_type)
         # The length is not known; the server sends it in chunks.
         self.raw_headers = [pair for pair in self.raw_headers if pair[0] != b"content-length"]
         self._chunks = chunks
         self._on_error = on_error
-        self._refuse = refuse
-        self._stall = stall
-        self._sending_since: float | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(disconnect(receive))
         work = asyncio.ensure_future(self._send_all(scope, receive, send))
         try:
-            while not work.done():
-                await asyncio.wait(
-                    {gone, work},
-                    timeout=self._stall / _CHECKS,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                since = self._sending_since
-                if gone.done() or (since and time.monotonic() - since > self._stall):
-                    break
+            await asyncio.wait({gone, work}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (gone, work):
                 task.cancel()
@@ -76,7 +60,7 @@ class Stream(Response):
                 await self._send(send, chunk, more=True)
         except ApiError as error:
             if not started:
-                await self._refuse(error)(scope, receive, send)
+                await refusal(scope["path"], error)(scope, receive, send)
                 return
             await self._send(send, self._on_error(error), more=True)
         if not started:
@@ -87,9 +71,12 @@ class Stream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
 
     async def _send(self, send: Send, body: bytes, more: bool) -> None:
-        self._sending_since = time.monotonic()
         await send({"type": "http.response.body", "body": body, "more_body": more})
-        self._sending_since = None
+
+
+async def made(large: bool, make: Callable[..., T], *arguments: object) -> T:
+    """What ``make`` returns; what is large is made in a thread, so that the event loop is free."""
+    return await asyncio.to_thread(make, *arguments) if large else make(*arguments)
 
 
 async def disconnect(receive: Receive) -> None:
@@ -98,19 +85,21 @@ async def disconnect(receive: Receive) -> None:
         pass
 
 
-async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
+async def unless_gone(receive: Receive, work: Awaitable[T], limit: float) -> T:
     """The result of ``work``, which is cancelled where the client goes away.
 
     Raises:
-        ApiError: 499, which nobody is left to read.
+        ApiError: 499, which nobody is left to read; 503 after ``limit`` seconds.
     """
     gone = asyncio.ensure_future(disconnect(receive))
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.wait({gone, task}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
+        await asyncio.wait({gone, task}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
             raise ApiError(499, "request canceled")
-        return task.result()
+        raise ApiError(503, f"the answer took longer than {limit:.0f} s")
     finally:
         for each in (gone, task):
             each.cancel()

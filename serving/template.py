@@ -1,35 +1,22 @@
 """How messages become a prompt: the part of Ollama's template language that models here need.
 
-Known are ``{{ .System }}``, ``{{ .Prompt }}``, ``{{ .Response }}`` and ``{{ .Suffix }}``,
-``{{ if .X }} ... {{ else }} ... {{ end }}``, strings such as ``{{ "{{" }}``, and dashes that trim
-white space: ``{{- .Prompt -}}``.
+``{{ .System }}``, ``{{ .Prompt }}`` and ``{{ .Response }}`` are filled in; between
+``{{ if .System }}`` and ``{{ end }}``, perhaps with an ``{{ else }}``, text depends on one of them;
+``{{ "{{" }}`` stands for two braces. Everything else is refused.
 """
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from itertools import groupby
 
-_FIELD = re.compile(r"\.(System|Prompt|Response|Suffix)")
-_STRING = re.compile(r'"([^"\\]*)"')
+from inference.text.templates import BRACES
 
-
-@dataclass
-class _If:
-    name: str
-    yes: list["_Node"] = field(default_factory=list)
-    no: list["_Node"] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Field:
-    name: str
-
-
-_Node = str | _Field | _If
+_FIELDS = {".System": "System", ".Prompt": "Prompt", ".Response": "Response"}
+# By their order within a round.
+_ROLES = {"system": "System", "user": "Prompt", "assistant": "Response"}
 
 
 class Template:
-    """A template that was read.
+    """A template that was read, in a time that is linear in its length.
 
     Args:
         source: its text; where it has no ``{{ .Response }}``, that is put at its end.
@@ -40,115 +27,85 @@ class Template:
 
     def __init__(self, source: str = "{{ .Prompt }}") -> None:
         self.source = source
-        self._nodes = _parse(source)
-        if "Response" not in set(_names(self._nodes)):
-            self._nodes.append(_Field("Response"))
+        self._parts = _parse(source)
+        if not any(field == "Response" for _, field, _ in self._parts):
+            self._parts.append(("", "Response", None))
+        self._known = {field for _, field, _ in self._parts}
+        self._known |= {condition[0] for _, _, condition in self._parts if condition}
+        # A template without text of its own, for models that continue a text, adds none here.
+        self._joint = "\n\n" if any(text for text, _, _ in self._parts) else ""
 
-    def conversation(self, messages: Iterable[tuple[str, str]]) -> str:
-        """The prompt for a model that is to go on after ``messages``: pairs of role and text.
+    def conversation(self, messages: Iterable[tuple[str, str]], longest: int) -> str:
+        """The prompt for a model that is to continue after ``messages``: pairs of role and text.
 
         Each round of system, user and assistant is filled in by itself, the last one up to where
-        the answer belongs, as Ollama does.
+        the answer belongs, as Ollama does. No text is left out: what would take the place of
+        earlier text begins a round.
+
+        Raises:
+            ValueError: the prompt has more than ``longest`` characters, or the template has no
+                field for a message.
         """
         done: list[str] = []
-        values = {"System": "", "Prompt": "", "Response": ""}
-        for role, content in _joined(messages):
-            if role == "system":
-                if values["Prompt"] or values["Response"]:
-                    done.append(self._fill(values))
-                    values = dict.fromkeys(values, "")
-                values["System"] = content
-            elif role == "user":
-                if values["Response"]:
-                    done.append(self._fill(values))
-                    values = dict.fromkeys(values, "")
-                values["Prompt"] = content
-            elif role == "assistant":
-                values["Response"] = content
-        out: list[str] = []
-        _render(self._nodes, values, out, to_response=True)
-        return "".join(done) + "".join(out)
+        order = list(_ROLES.values())
+        values = dict.fromkeys(order, "")
+        for role, group in groupby(messages, key=lambda message: message[0]):
+            field = _ROLES[role]
+            if any(values[later] for later in order[order.index(field) :]):
+                done += self._filled(values, whole=True)
+                values = dict.fromkeys(order, "")
+            # Neighbours of one role are one message.
+            values[field] = self._joint.join(text for _, text in group)
+            if values[field] and field not in self._known:
+                raise ValueError(f"the template has no {{{{ .{field} }}}} for the {role} message")
+        done += self._filled(values, whole=False)
+        if sum(map(len, done)) > longest:  # before the pieces are copied
+            raise ValueError(f"the prompt is longer than {longest:,} characters")
+        return "".join(done)
 
-    def _fill(self, values: Mapping[str, str]) -> str:
-        out: list[str] = []
-        _render(self._nodes, values, out, to_response=False)
-        return "".join(out)
-
-
-def _joined(messages: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Neighbours of one role become one message."""
-    joined: list[tuple[str, str]] = []
-    for role, content in messages:
-        if joined and joined[-1][0] == role:
-            joined[-1] = (role, f"{joined[-1][1]}\n\n{content}")
-        else:
-            joined.append((role, content))
-    return joined
+    def _filled(self, values: Mapping[str, str], whole: bool) -> Iterable[str]:
+        for text, field, condition in self._parts:
+            if condition and bool(values[condition[0]]) != condition[1]:
+                continue
+            yield values[field] if field else text
+            if field == "Response" and not whole:
+                return
 
 
-def _parse(source: str) -> list[_Node]:
-    root: list[_Node] = []
-    # Each open list with the if that it belongs to.
-    stack: list[tuple[list[_Node], _If | None]] = [(root, None)]
-    place, trim = 0, False
-    for match in re.finditer(r"\{\{(-\s)?\s*(.*?)\s*(\s-)?\}\}", source, re.DOTALL):
-        text = source[place : match.start()]
-        text = text.lstrip() if trim else text
-        text = text.rstrip() if match[1] else text
-        place, trim = match.end(), bool(match[3])
-        if text:
-            stack[-1][0].append(text)
-        _take(match[2], stack)
-    text = source[place:].lstrip() if trim else source[place:]
-    if text:
-        stack[-1][0].append(text)
-    if len(stack) > 1:
+def _parse(source: str) -> list[tuple[str, str, tuple[str, bool] | None]]:
+    """Parts of ``(text, field, condition)``; a condition is a field and whether it has a value."""
+    parts: list[tuple[str, str, tuple[str, bool] | None]] = []
+    condition: tuple[str, bool] | None = None
+    for number, section in enumerate(source.split(BRACES)):
+        text, *actions = section.split("{{")
+        parts.append(("{{" * bool(number) + text, "", condition))
+        for action in actions:
+            name, closed, text = action.partition("}}")
+            words = name.split()
+            if closed and len(words) == 1 and words[0] in _FIELDS:
+                parts.append(("", _FIELDS[words[0]], condition))
+            elif closed and words[:1] == ["if"] and words[1:2] and condition is None:
+                condition = _condition(name, words[1:])
+            elif closed and words == ["else"] and condition and condition[1]:
+                condition = (condition[0], False)
+            elif closed and words == ["end"] and condition:
+                condition = None
+            else:
+                raise _unknown(name)
+            parts.append((text, "", condition))
+    if condition:
         raise ValueError("the template has an if without its end")
-    return root
+    return parts
 
 
-def _take(action: str, stack: list[tuple[list[_Node], "_If | None"]]) -> None:
-    nodes, opened = stack[-1]
-    if found := _FIELD.fullmatch(action):
-        nodes.append(_Field(found[1]))
-    elif found := _STRING.fullmatch(action):
-        nodes.append(found[1])
-    elif action.startswith("if ") and (found := _FIELD.fullmatch(action[3:].strip())):
-        branch = _If(found[1])
-        nodes.append(branch)
-        stack.append((branch.yes, branch))
-    elif action == "else" and opened is not None and nodes is opened.yes:
-        stack[-1] = (opened.no, opened)
-    elif action == "end" and opened is not None:
-        stack.pop()
-    else:
-        raise ValueError(
-            f"the template has {{{{ {action[:60]} }}}}, which is not known here; .System, .Prompt, "
-            ".Response, .Suffix, if, else and end are"
-        )
+def _condition(action: str, words: list[str]) -> tuple[str, bool]:
+    if len(words) != 1 or words[0] not in _FIELDS:
+        raise _unknown(action)
+    return _FIELDS[words[0]], True
 
 
-def _names(nodes: Iterable[_Node]) -> Iterable[str]:
-    for node in nodes:
-        if isinstance(node, _Field):
-            yield node.name
-        elif isinstance(node, _If):
-            yield from (node.name, *_names(node.yes), *_names(node.no))
-
-
-def _render(
-    nodes: Iterable[_Node], values: Mapping[str, str], out: list[str], to_response: bool
-) -> bool:
-    """Appends to ``out``; true when all that follows is cut off."""
-    for node in nodes:
-        if isinstance(node, str):
-            out.append(node)
-        elif isinstance(node, _Field):
-            out.append(values.get(node.name, ""))
-            if to_response and node.name == "Response":
-                return True
-        else:
-            branch = node.yes if values.get(node.name) else node.no
-            if _render(branch, values, out, to_response):
-                return True
-    return False
+def _unknown(action: str) -> ValueError:
+    return ValueError(
+        f"the template has {{{{ {action.strip()[:60]} }}}}, which this server does not fill in; it "
+        "takes .System, .Prompt, .Response, and if, else and end around text, one if at a time"
+    )

@@ -1,6 +1,6 @@
 // The page at /ui. One file and no build step: what is served is what is written here.
-// Addresses are relative, so that the page also works behind a path prefix. What a model writes is
-// put in as text, never as HTML.
+// Addresses are relative to this file, so that it works behind a path prefix and on the pages of the
+// course, which are a folder deeper. What a model writes is put in as text, never as HTML.
 
 const $ = (id) => document.getElementById(id);
 
@@ -8,7 +8,7 @@ const $ = (id) => document.getElementById(id);
 
 const KEY = "gpu-learning-key";
 const TEXT = "completion";
-const DIGITS = "vision-classification";
+const IMAGES = "vision-classification";
 
 class Refused extends Error {
   constructor(status, reason) {
@@ -26,7 +26,7 @@ async function ask(path, body, signal) {
   const how = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
   let response;
   try {
-    response = await fetch(path, { ...how, headers, signal });
+    response = await fetch(new URL(`../${path}`, import.meta.url), { ...how, headers, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     lost();
@@ -113,7 +113,8 @@ async function models() {
   const back = !$("gone").hidden || !$("key-form").hidden;
   $("gone").hidden = $("key-form").hidden = true;
   known = new Map(found.map((model) => [model.name, model]));
-  fill("digits", DIGITS);
+  fill("digits", IMAGES);
+  classes();
   fill("text", TEXT);
   context();
   if (!back) return;
@@ -137,6 +138,22 @@ function fill(part, capability) {
 window.addEventListener("focus", () => models());
 
 // ---------------------------------------------------------------- the drawing
+
+const details = () => known.get($("digits-model").value)?.details ?? {};
+/** Whether the model is one of digits, which are drawn; others are shown an image. */
+const draws = () => (details().preprocessing ?? "mnist-digit") === "mnist-digit";
+
+/** Fits the part to the model that is chosen: its title, its help, its labels. */
+function classes() {
+  const digits = draws();
+  $("digits-title").textContent = digits ? "Draw a digit" : "Classify an image";
+  $("pad-draws").hidden = !digits;
+  $("pad-takes").hidden = digits;
+  $("undo").hidden = !digits;
+  pad.classList.toggle("shown", !digits);
+  if (!digits && drawing.strokes.length) clear();
+  if (empty()) show(null);
+}
 
 // MNIST's strokes are two to three of the twenty pixels that a digit is high.
 const BRUSH = 0.085;
@@ -247,27 +264,32 @@ async function read() {
   }
 }
 
-const TEN = Object.fromEntries(Array.from({ length: 10 }, (_, digit) => [digit, 0]));
+const MOST_BARS = 10;
+const TEN = Array.from({ length: 10 }, (_, digit) => String(digit));
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
-/** Sets the bars and the large digit; null empties them. */
+/** Sets the bars and the large label; null empties them. Of many classes the likely ones show. */
 function show(result) {
-  const shares = Object.entries(result?.probabilities ?? TEN);
+  const labels = details().labels ?? TEN;
+  let shares = labels.map((label) => [label, result?.probabilities[label] ?? 0]);
+  if (result && labels.length > MOST_BARS) shares.sort((a, b) => b[1] - a[1]);
+  shares = shares.slice(0, MOST_BARS);
   const bars = $("bars");
+  const named = labels.some((label) => label.length > 1);
+  bars.parentElement.classList.toggle("named", named);
   if (bars.children.length !== shares.length) bars.replaceChildren(...shares.map(newBar));
   shares.forEach(([label, share], i) => {
     const [name, track, number] = bars.children[i].children;
-    name.textContent = label;
+    name.textContent = name.title = label;
     track.firstChild.style.transform = `scaleX(${share})`;
     number.textContent = result ? percent(share) : "";
     bars.children[i].classList.toggle("best", label === result?.label);
   });
   $("best-label").textContent = result?.label ?? "";
   $("best-share").textContent = result ? percent(result.confidence) : "";
-  pad.setAttribute(
-    "aria-label",
-    result ? `Drawing area, it shows a ${result.label}` : "Drawing area, empty",
-  );
+  const area = draws() ? "Drawing area" : "Image area";
+  const what = draws() ? `a ${result?.label}` : result?.label;
+  pad.setAttribute("aria-label", result ? `${area}, it shows ${what}` : `${area}, empty`);
 }
 
 function newBar() {
@@ -301,7 +323,7 @@ function point(event) {
 }
 
 pad.addEventListener("pointerdown", (event) => {
-  if (event.button || drawing.pen !== null) return;
+  if (event.button || drawing.pen !== null || !draws()) return;
   if (drawing.image || drawing.file) clear();
   drawing.pen = event.pointerId;
   drawing.cursor = null;
@@ -326,6 +348,7 @@ pad.addEventListener("keydown", (event) => {
   const arrow = ARROWS[event.key];
   if (event.key === "z" && (event.ctrlKey || event.metaKey)) undo();
   else if (event.key === "Delete" || event.key === "Backspace") clear();
+  else if (!draws()) return;
   else if (event.key === " ") {
     if (drawing.image || drawing.file) clear();
     drawing.cursor ??= [0.5, 0.5];
@@ -368,7 +391,10 @@ async function take(file) {
 
 $("clear").addEventListener("click", clear);
 $("undo").addEventListener("click", undo);
-$("digits-model").addEventListener("change", read);
+$("digits-model").addEventListener("change", () => {
+  classes();
+  read();
+});
 $("file").addEventListener("change", async (event) => {
   await take(event.target.files[0]);
   event.target.value = ""; // so that the same file can be chosen again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from typing import Any
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from serving.artifact import Artifact
 from serving.errors import ApiError
 from serving.loaded import Loaded
-from serving.ollama_schemas import ShowRequest
+from serving.ollama.schemas import ShowRequest
 from serving.registry import describe
 from serving.state import state, takes
 from serving.wire import read, timestamp
@@ -52,7 +53,7 @@ async def ps(request: Request) -> Response:
 @router.post("/api/show", openapi_extra=takes(ShowRequest))
 async def show(request: Request) -> Response:
     """What a model is."""
-    asked = read(ShowRequest, await request.body())
+    asked = await read(ShowRequest, request)
     name = asked.model or asked.name
     if not name:
         raise ApiError(400, "model is required")
@@ -61,7 +62,7 @@ async def show(request: Request) -> Response:
         "modelfile": _modelfile(artifact),
         "template": artifact.template.source,
         "details": artifact.details,
-        "model_info": _info(artifact, bool(asked.verbose)),
+        "model_info": await asyncio.to_thread(_info, artifact, bool(asked.verbose)),
         "capabilities": artifact.capabilities,
         "modified_at": artifact.modified_at,
     }
@@ -112,7 +113,7 @@ def _info(artifact: Artifact, verbose: bool) -> dict[str, Any]:
         "tokenizer.ggml.tokens": None,
     }
     if verbose:
-        from inference.tokenizer import Tokenizer
+        from inference.text.tokenizer import Tokenizer
 
         tokenizer = Tokenizer(artifact.manifest.files["tokenizer"].read().decode())
         info["tokenizer.ggml.tokens"] = [

@@ -1,4 +1,4 @@
-"""Digits from pictures: JSON with base64, or an upload."""
+"""Labels of images: JSON with base64, or an upload."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
 
 from serving.artifact import CLASSIFY
-from serving.durations import seconds
 from serving.errors import ApiError
-from serving.ollama_schemas import ClassifyRequest
+from serving.forms import read_form
+from serving.ollama.durations import seconds
+from serving.ollama.schemas import ClassifyRequest
 from serving.state import State, need, state, takes
 from serving.streaming import unless_gone
 from serving.wire import read, timestamp
 
 if TYPE_CHECKING:
-    from inference.classifier import Classifier, Prediction
+    from inference.images.classifier import Classifier, Prediction
 
 router = APIRouter(tags=["Pictures"])
+_URL_SAFE, _SPACE = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"
 _FORM = {
     "multipart/form-data": {
         "schema": {
@@ -42,21 +41,22 @@ _FORM = {
 
 @router.post("/api/classify", openapi_extra=takes(ClassifyRequest, **_FORM))
 async def classify(request: Request) -> Response:
-    """Says which digit each picture shows; one that cannot be read has an error in its place."""
+    """Classifies each image; one that cannot be read has an error instead."""
     began = time.perf_counter_ns()
     server = state(request)
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         name, images, keep_alive = await _form(request, server)
     else:
-        asked = read(ClassifyRequest, await request.body())
+        asked = await read(ClassifyRequest, request)
         name, keep_alive = asked.model or "", seconds(asked.keep_alive)
         _check_count(len(asked.images), server)
-        images = [_decoded(image) for image in asked.images]
+        images = [await asyncio.to_thread(_decoded, image) for image in asked.images]
     if not name:
         raise ApiError(400, "model is required")
     artifact = server.registry.find(name)
     need(artifact, name, CLASSIFY, "classify")
-    results = await unless_gone(request.receive, _run(server, artifact, images, keep_alive))
+    work = _run(server, artifact, images, keep_alive)
+    results = await unless_gone(request.receive, work, server.settings.answer_seconds)
     return JSONResponse(
         {
             "model": name,
@@ -73,31 +73,28 @@ async def _run(
     largest = server.settings.max_image
     async with server.registry.use(artifact, keep_alive) as loaded:
         assert loaded.classifier is not None
-        # One after the other: a picture may need 200 MB while it is unpacked.
-        async with server.pictures:
-            return await asyncio.to_thread(_classify, loaded.classifier, images, largest)
+        results = []
+        # One after the other, across all requests: an image may need 200 MB while it is
+        # unpacked. Whoever goes away, or ends the server, does not wait for the rest.
+        for image in images:
+            async with server.pictures:
+                one = await asyncio.to_thread(_classify, loaded.classifier, image, largest)
+            results.append(one)
+        return results
 
 
-def _classify(
-    classifier: Classifier, images: list[bytes | ApiError], largest: int
-) -> list[dict[str, Any]]:
-    checked: list[bytes | ApiError] = [
-        ApiError(400, f"the picture has more than {largest:,} bytes")
-        if isinstance(image, bytes) and len(image) > largest
-        else image
-        for image in images
-    ]
-    good = [image for image in checked if isinstance(image, bytes)]
-    answers = iter(classifier.predict_each(good))
-    labels = classifier.manifest.labels or ()
-    results = []
-    for image in checked:
-        answer = image if isinstance(image, ApiError) else next(answers)
-        if isinstance(answer, Exception):
-            results.append({"error": str(answer)})
-        else:
-            results.append(_fields(answer, labels))
-    return results
+def _classify(classifier: Classifier, image: bytes | ApiError, largest: int) -> dict[str, Any]:
+    if isinstance(image, ApiError):
+        return {"error": image.text}
+    if len(image) > largest:
+        return {"error": f"the picture has more than {largest:,} bytes"}
+    try:
+        (answer,) = classifier.predict_each([image])
+    except ValueError as error:  # the model does not do what its manifest says
+        return {"error": str(error)}
+    if isinstance(answer, Exception):
+        return {"error": str(answer)}
+    return _fields(answer, classifier.manifest.labels or ())
 
 
 def _fields(answer: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
@@ -119,10 +116,12 @@ def _check_count(count: int, server: State) -> None:
 
 
 def _decoded(image: str) -> bytes | ApiError:
+    """The bytes of base64 as programs write it: with line breaks, URL-safe, or without padding."""
+    # A page sends what canvas.toDataURL returns.
+    content = image.partition(",")[2] if image[:5].lower() == "data:" else image
     try:
-        # A page sends what canvas.toDataURL gives.
-        content = image.partition(",")[2] if image.startswith("data:") else image
-        return base64.b64decode(content, validate=True)
+        letters = content.encode("ascii").translate(_URL_SAFE, _SPACE).rstrip(b"=")
+        return base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
     except (binascii.Error, ValueError):
         return ApiError(400, "the picture is not base64")
 
@@ -130,19 +129,10 @@ def _decoded(image: str) -> bytes | ApiError:
 async def _form(
     request: Request, server: State
 ) -> tuple[str, list[bytes | ApiError], float | None]:
-    limit = server.settings.max_images
-    try:
-        async with request.form(max_files=limit, max_fields=8) as form:
-            name, keep_alive = form.get("model"), form.get("keep_alive")
-            files = [item for item in form.getlist("images") if isinstance(item, UploadFile)]
-            _check_count(len(files), server)
-            images: list[bytes | ApiError] = [await file.read() for file in files]
-    except ApiError:
-        raise
-    except OSError as error:  # large uploads are kept in files while they come
-        raise ApiError(507, f"the upload cannot be kept: {error.strerror}") from error
-    except (HTTPException, MultiPartException) as error:
-        what = error.detail if isinstance(error, HTTPException) else error.message
-        raise ApiError(400, f"the form cannot be read: {what}") from error
-    duration = seconds(keep_alive) if isinstance(keep_alive, str) else None
-    return (name if isinstance(name, str) else ""), images, duration
+    kind, most = request.headers["content-type"], server.settings.max_images
+    parts = await asyncio.to_thread(read_form, kind, await request.body(), most)
+    images: list[bytes | ApiError] = [content for name, content in parts if name == "images"]
+    _check_count(len(images), server)
+    fields = {name: content for name, content in parts if name in ("model", "keep_alive")}
+    given = {name: content[:1000].decode("utf-8", "replace") for name, content in fields.items()}
+    return given.get("model", ""), images, seconds(given.get("keep_alive"))

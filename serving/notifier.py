@@ -1,4 +1,4 @@
-"""From the batcher's thread to the coroutines that wait for its text."""
+"""Wakes the coroutines that wait for text of the batcher's thread."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inference.batching import Request
+    from inference.text.request import Request
 
 PAUSE = 4  # times a delivery; the steps then have four fifths of the interpreter
 LONGEST = 0.025  # seconds of a pause; requests that come meanwhile can make a delivery long
 
 
-class Feed:
+class Notifier:
     """Wakes the coroutine of each request that has news.
 
     The event loop shares the interpreter with the batcher's thread. So there is one delivery at a
@@ -35,14 +35,16 @@ class Feed:
         self._underway = False
         self._began = 0.0
 
-    def watch(self, request: Request) -> asyncio.Event:
-        """An event that is set when ``request`` has news; it is set at first."""
-        event = self._events[request] = asyncio.Event()
+    def watch(self, *requests: Request) -> asyncio.Event:
+        """An event that is set when one of these has news; it is set at first."""
+        event = asyncio.Event()
         event.set()
+        self._events.update(dict.fromkeys(requests, event))
         return event
 
-    def unwatch(self, request: Request) -> None:
-        self._events.pop(request, None)
+    def unwatch(self, *requests: Request) -> None:
+        for request in requests:
+            self._events.pop(request, None)
 
     def wake(self, requests: Sequence[Request]) -> None:
         """Called from the batcher's thread."""

@@ -1,6 +1,5 @@
 """Bodies of Ollama's API."""
 
-import sys
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -31,7 +30,7 @@ class GenerateRequest(Wire):
 
 
 class Message(Wire):
-    """One turn of a conversation."""
+    """One message of a conversation."""
 
     role: str | None = None
     content: str | None = None
@@ -67,6 +66,20 @@ class ShowRequest(Wire):
     options: dict[str, Any] | None = None
 
 
+class CopyRequest(Wire):
+    """POST /api/copy"""
+
+    source: str | None = None
+    destination: str | None = None
+
+
+class DeleteRequest(Wire):
+    """DELETE /api/delete; ``name`` is what older clients send."""
+
+    model: str | None = None
+    name: str | None = None
+
+
 class EmbedRequest(Wire):
     """POST /api/embed"""
 
@@ -88,9 +101,9 @@ class EmbeddingsRequest(Wire):
 
 
 class ClassifyRequest(Wire):
-    """POST /api/classify: pictures in base64"""
+    """POST /api/classify: images in base64"""
 
-    largest: ClassVar[int] = sys.maxsize  # the limit of all bodies is enough
+    of_files: ClassVar[bool] = True
 
     model: str | None = None
     images: list[str] = Field(default_factory=list)

@@ -34,10 +34,12 @@ class CompletionRequest(Wire):
 
 
 class ChatMessage(Wire):
-    """One turn; ``content`` is a string or a list of parts."""
+    """One message; ``content`` is a string or a list of parts."""
 
     role: str | None = None
     content: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
 
 
 class ChatCompletionRequest(Wire):
@@ -58,5 +60,51 @@ class ChatCompletionRequest(Wire):
     stream_options: StreamOptions | None = None
     n: int | None = None
     logprobs: bool | None = None
+    top_logprobs: int | None = None
     logit_bias: dict[str, Any] | None = None
     tools: list[Any] | None = None
+    tool_choice: Any = None
+    functions: Any = None
+    function_call: Any = None
+    reasoning_effort: Any = None
+    verbosity: Any = None
+    modalities: Any = None
+    audio: Any = None
+    web_search_options: Any = None
+    store: Any = None
+
+
+class EmbeddingRequest(Wire):
+    """POST /v1/embeddings; ``input`` is a string, token numbers, or a list of either."""
+
+    model: str | None = None
+    input: Any = None
+    encoding_format: str | None = None
+    dimensions: int | None = None
+
+
+class ResponseRequest(Wire):
+    """POST /v1/responses; ``input`` is a string or a list of messages."""
+
+    model: str | None = None
+    input: Any = None
+    instructions: str | None = None
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    text: dict[str, Any] | None = None
+    truncation: str | None = None
+    metadata: dict[str, Any] | None = None
+    stream: bool | None = None
+    previous_response_id: Any = None
+    conversation: Any = None
+    prompt: Any = None
+    store: Any = None
+    background: Any = None
+    tools: Any = None
+    tool_choice: Any = None
+    reasoning: Any = None
+    include: Any = None
+    top_logprobs: Any = None
+    moderation: Any = None
+    context_management: Any = None

@@ -1,0 +1,124 @@
+"""The pages of the course, ``docs/course/NN-name.md``, as HTML for the page's Course tab.
+
+Of HTML in a page only what folds an answer is kept (``details``, ``summary``), comments are left
+out and all else is shown as text. Nothing in the result names another machine: the images are this
+folder's, links lead to other pages of it, and any other address is shown and leads nowhere.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from html import escape
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+
+_ROOT = Path(__file__).parents[1]
+# Where a wheel has them, and where the repository has them.
+_FOLDERS = (_ROOT / "course" / "docs", _ROOT / "docs" / "course")
+_PAGE = re.compile(r"(\d\d-[a-z0-9-]+)\.md(?:#[\w-]*)?")
+_IMAGE = re.compile(r"images/([\w-]+\.png)")
+_FOLD = re.compile(r"(</?details>|</?summary>|<!--.*?-->)", re.S)
+# What a comment before a block of code says to a reader; the other kinds are for tests.
+_ORIGIN = re.compile(r"<!--\s*(from|shown:)\s+(.*?)\s*-->", re.S)
+
+
+@dataclass(frozen=True)
+class CoursePage:
+    """One step: ``name`` as in the address, its title, and the page as HTML."""
+
+    name: str
+    title: str
+    html: str
+
+    @property
+    def step(self) -> int:
+        return int(self.name[:2])
+
+
+def folder() -> Path | None:
+    """Where the pages are, or None where they are not installed."""
+    return next((path for path in _FOLDERS if path.is_dir()), None)
+
+
+def pages(where: Path) -> dict[str, CoursePage]:
+    """All pages by name, in the order of their steps; a file that has changed is read again."""
+    paths = sorted(where.glob("[0-9][0-9]-*.md"))
+    return {path.stem: _read(path, path.stat().st_mtime_ns) for path in paths}
+
+
+def images(where: Path) -> dict[str, Path]:
+    """The images that pages may show, by name."""
+    return {path.name: path for path in (where / "images").glob("*.png")}
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, changed: int) -> CoursePage:
+    source = path.read_text(encoding="utf-8")
+    title = source.partition("\n")[0].lstrip("# ")
+    return CoursePage(path.stem, title, _markdown().render(source))
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    return MarkdownIt("commonmark", {"html": True}, renderer_cls=_Renderer).enable("table")
+
+
+class _Renderer(RendererHTML):
+    """markdown-it's HTML with the rules of this module; wide parts scroll by keyboard, too."""
+
+    def html_block(self, tokens: Sequence[Token], idx: int, options, env) -> str:
+        content = tokens[idx].content
+        if origin := _ORIGIN.fullmatch(content.strip()):
+            word = "From" if origin[1] == "from" else "Not run here:"
+            return f'<p class="origin">{word} {escape(origin[2])}</p>\n'
+        return "".join(map(_kept, _FOLD.split(content)))
+
+    html_inline = html_block
+
+    def fence(self, tokens: Sequence[Token], idx: int, options, env) -> str:
+        token = tokens[idx]
+        language = escape(token.info.strip() or "text")
+        kind = f'class="{language}" tabindex="0" role="region" aria-label="{language}"'
+        return f"<pre {kind}><code>{escape(token.content)}</code></pre>\n"
+
+    def code_block(self, tokens: Sequence[Token], idx: int, options, env) -> str:
+        return self.fence(tokens, idx, options, env)
+
+    def table_open(self, tokens: Sequence[Token], idx: int, options, env) -> str:
+        return '<div class="wide" tabindex="0" role="region" aria-label="table"><table>\n'
+
+    def table_close(self, tokens: Sequence[Token], idx: int, options, env) -> str:
+        return "</table></div>\n"
+
+    def heading_open(self, tokens: Sequence[Token], idx: int, options, env) -> str:
+        words = re.sub(r"[^\w\s-]", "", tokens[idx + 1].content.lower()).split()
+        # The prefix keeps them apart from the ids that the page's script asks for.
+        return f'<{tokens[idx].tag} id="s-{"-".join(words)}">'
+
+    def image(self, tokens: Sequence[Token], idx: int, options, env) -> str:
+        token = tokens[idx]
+        text = self.renderInlineAsText(token.children or [], options, env)
+        if not (own := _IMAGE.fullmatch(str(token.attrGet("src")))):
+            return escape(f"[{text}]")
+        return f'<img src="images/{own[1]}" alt="{escape(text)}" loading="lazy">'
+
+    def link_open(self, tokens: Sequence[Token], idx: int, options, env) -> str:
+        address = str(tokens[idx].attrGet("href"))
+        if page := _PAGE.fullmatch(address):
+            return f'<a href="{page[1]}">'
+        return f'<span class="elsewhere" title="{escape(address)}">'
+
+    def link_close(self, tokens: Sequence[Token], idx: int, options, env) -> str:
+        opened = next(t for t in reversed(tokens[:idx]) if t.type == "link_open")
+        return "</a>" if _PAGE.fullmatch(str(opened.attrGet("href"))) else "</span>"
+
+
+def _kept(piece: str) -> str:
+    """A part of a page's own HTML: what folds stays, a comment goes, the rest is text."""
+    if piece.startswith("<!--"):
+        return ""
+    return piece if _FOLD.fullmatch(piece) else escape(piece, quote=False)
