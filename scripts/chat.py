@@ -1,13 +1,18 @@
 """``gpu-learning chat``: talks to a model that this project's server or a real Ollama serves."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from serving.client import Client
+if TYPE_CHECKING:
+    from serving.client import Client
+
 
 HELP = """\
 /clear           forget what was said
@@ -29,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
         parser.error("--model NAME is needed; --list shows the names")
     given = {name: getattr(arguments, name) for name in OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
+    from serving.client import Client  # the help needs no extra
+
     with Client(arguments.host, _key(arguments.api_key_file)) as client:
         if arguments.list:
             _print_models(client)
@@ -57,7 +64,7 @@ class Talk:
     def run(self) -> None:
         """Reads and answers until /bye or the end of the input."""
         with contextlib.suppress(ImportError):  # Windows has no such module and needs none
-            import readline  # noqa: F401  gives input() its line editing
+            import readline  # noqa: F401  input() gets its line editing from it
         print(f"{self.model} at {self.client.host}. /help lists the commands.")
         while True:
             try:
@@ -193,11 +200,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="show the server's models")
     parser.add_argument("--host", metavar="URL", help="OLLAMA_HOST, or 127.0.0.1:11434")
     parser.add_argument("--system", metavar="TEXT", help="system message")
-    parser.add_argument("--temperature", type=float, help="0 takes the likeliest token")
-    parser.add_argument("--top-k", type=int, help="only the k likeliest tokens")
+    parser.add_argument("--temperature", type=float, help="0 takes the most likely token")
+    parser.add_argument("--top-k", type=int, help="only the k most likely tokens")
     parser.add_argument("--top-p", type=float, help="only this share of probability")
     parser.add_argument("--num-predict", type=int, help="most tokens of an answer")
-    parser.add_argument("--seed", type=int, help="the same seed gives the same answer")
+    parser.add_argument("--seed", type=int, help="the same seed returns the same answer")
     parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="holds the server's key")
     parser.epilog = "An option that is not given has the server's default."
     return parser

@@ -1,4 +1,4 @@
-"""``gpu-learning classify``: which digits pictures show."""
+"""``gpu-learning classify``: what images show."""
 
 import argparse
 import json
@@ -7,43 +7,51 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inference import Classifier, Prediction, load
-from inference.classifier import find_images
+from inference.images.classifier import find_images
 
 
 def main(argv: Sequence[str]) -> int:
     """Prints a prediction for each file; 1 if a file could not be read, 0 otherwise."""
     parser = argparse.ArgumentParser(
         "gpu-learning classify",
-        description="Says which digit each picture shows. Folders are walked. Dark ink on a light "
-        "ground and light on dark are told apart by the edge of the picture.",
+        description="Says which of the model's classes each image shows. Folders are walked. For a "
+        "model of digits, dark ink on a light ground and light on dark are told apart by the edge "
+        "of the image.",
     )
     parser.add_argument("model", type=Path, help="models/NAME")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="file or folder")
     parser.add_argument("--runtime", help="exported format to run; the best by default")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--ink", choices=["auto", "dark", "light"], default="auto")
+    parser.add_argument(
+        "--ink", choices=["auto", "dark", "light"], default="auto", help="of digits"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args(argv[1:])
     model = load(arguments.model, arguments.runtime, arguments.device)
     if not isinstance(model, Classifier):
         raise ValueError(
-            f"{arguments.model} is no image classifier; for text: gpu-learning generate"
+            f"{arguments.model} is not an image classifier; for text: gpu-learning generate, for a "
+            "model of numbers: inference.load(folder)(array)"
         )
+    digits = model.manifest.preprocessing == "mnist-digit"
+    if not digits and arguments.ink != "auto":
+        raise ValueError(f"--ink is for models of digits, and {arguments.model} is none")
     paths = find_images(arguments.images)
     invert = {"auto": None, "dark": True, "light": False}[arguments.ink]
     as_json = arguments.json or not sys.stdout.isatty()
     failed = []
     if not as_json:
         width = max(4, *(len(str(path)) for path in paths))
-        print(f"{'file':<{width}}  digit  confidence  ink")
+        room = max(5, *map(len, model.manifest.labels or ()))
+        print(f"{'file':<{width}}  {'label':>{room}}  confidence{'  ink' if digits else ''}")
     for path, result in _with_progress(model.predict_files(paths, invert=invert), len(paths)):
         if isinstance(result, ValueError):
             failed.append((path, result))
         elif as_json:
             print(json.dumps(_fields(path, result)))
         else:
-            ink = "dark" if result.inverted else "light"
-            print(f"{path!s:<{width}}  {result.label:>5}  {result.confidence:>9.1%}  {ink}")
+            ink = ("  dark" if result.inverted else "  light") if digits else ""
+            print(f"{path!s:<{width}}  {result.label:>{room}}  {result.confidence:>10.1%}{ink}")
     for path, error in failed:
         text = str(error) if str(path) in str(error) else f"{path}: {error}"
         print(f"gpu-learning: error: {text}", file=sys.stderr)

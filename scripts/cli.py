@@ -10,16 +10,23 @@ import re
 import sys
 from collections.abc import Sequence
 
+from scripts import deferred_imports
+
 # name: (module with main(argv) -> exit code, help)
 COMMANDS = {
     "fit": ("scripts.train", "train a model: fit -c configs/mnist_cnn.yaml"),
     "validate": ("scripts.train", "score a checkpoint on the validation split"),
     "test": ("scripts.train", "score a checkpoint on the test split"),
     "predict": ("scripts.train", "run a checkpoint's predict_step over the test split"),
+    "sweep": ("scripts.sweep", "search hyperparameters: sweep configs/sweeps/digits_cnn.yaml"),
+    "config": ("scripts.config", "each value of a run and where it comes from: config explain"),
+    "schema": ("scripts.schema", "JSON Schema of the experiments' YAML files, for editors"),
+    "new": ("scripts.new", "a small project of one's own: new NAME"),
     "demo": ("scripts.demo", "train, test and show a digit classifier, no download needed"),
     "doctor": ("scripts.doctor", "what works on this machine, and what to do about the rest"),
     "export": ("scripts.export", "write checked files of a trained model to models/"),
-    "classify": ("scripts.classify", "digits from images: classify models/mnist_cnn a.png"),
+    "import": ("scripts.import_weights", "a run of weights from elsewhere: import mnist_cnn.pth"),
+    "classify": ("scripts.classify", "labels of images: classify models/mnist_cnn a.png"),
     "generate": (
         "scripts.generate",
         'text from a language model: generate models/mini_gpt "the cat"',
@@ -27,10 +34,16 @@ COMMANDS = {
     "serve": ("scripts.serve", "answer as Ollama and OpenAI do: serve models/"),
     "chat": ("scripts.chat", "talk to a served model, ours or a real Ollama's: chat --model NAME"),
     "lessons": ("scripts.lessons", "the course, step by step, with its figures"),
+    "profile": ("scripts.profile", "where a step's time goes: profile -c configs/mnist_cnn.yaml"),
     "bench": ("scripts.bench", "measure the figures of docs/benchmarks.md"),
 }
 
 DEBUG = "GPU_LEARNING_DEBUG"
+# These take classes by their names, which may be those of the project in the current folder.
+WITH_OWN_CLASSES = (
+    *("fit", "validate", "test", "predict", "sweep"),
+    *("config", "schema", "profile", "export"),
+)
 
 
 def _usage() -> str:
@@ -82,11 +95,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     # torch.compile on a machine without CUDA: nothing that a user could mend.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    deferred_imports.install()
+    before = list(sys.path)
+    # At the end, so that no file there takes the place of an installed one.
+    if name in WITH_OWN_CLASSES and not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
     try:
         return importlib.import_module(COMMANDS[name][0]).main(arguments)
     except KeyboardInterrupt:
-        hint = "; it goes on with --ckpt_path last" if name == "fit" else ""
-        print(f"gpu-learning: interrupted{hint}", file=sys.stderr)
+        hint = {
+            "fit": "; --ckpt_path last resumes it, if a step was taken",
+            "sweep": "; the same command continues",
+        }
+        print(f"gpu-learning: interrupted{hint.get(name, '')}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Who reads the output, `head` say, has enough. What Python still holds back goes nowhere,
@@ -100,6 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = re.sub(r"<([\w.]+) object at 0x[0-9a-f]+>", r"\1", str(error))
         print(f"gpu-learning: error: {said}", file=sys.stderr)
         return 1
+    finally:
+        sys.path[:] = before
 
 
 if __name__ == "__main__":

@@ -1,75 +1,60 @@
-"""``gpu-learning demo``: a CNN learns digits, is tested, and shows what it learned."""
+"""``gpu-learning demo``: a CNN learns digits, is tested and exported, and shows what it learned."""
 
 import argparse
+import json
 import logging
 import shutil
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
+    from training.cli import TrainCLI
+
 CONFIGS = {"digits": "digits_cnn.yaml", "mnist": "mnist_cnn.yaml"}
 CONFIG_FOLDER = Path(__file__).parents[1] / "configs"
 # On a GPU a step of so small a net takes less time than Lightning's loop, and an epoch less than
 # its validation and checkpoints: an epoch per turn of the loop, and every tenth one is validated.
 ON_GPU = (
-    "--trainer.strategy=strategies.CUDAGraphStrategy",
+    "--trainer.strategy=training.strategies.CUDAGraphStrategy",
     "--trainer.strategy.init_args.steps_per_turn=40",
     "--trainer.num_sanity_val_steps=0",
+    "--trainer.log_every_n_steps=40",
     "--trainer.check_val_every_n_epoch=10",
     "--checkpoint.every_n_epochs=10",
 )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Trains and tests, prints a table and writes ``logs/demo/predictions.png``."""
+    """Trains, tests and exports; writes ``logs/demo/predictions.png`` and ``models/demo_DATA``."""
     parser = argparse.ArgumentParser("gpu-learning demo", description=__doc__)
     parser.add_argument("--data", choices=CONFIGS, default="digits", help="what to train on")
     arguments = parser.parse_args(argv[1:])
     config = CONFIG_FOLDER / CONFIGS[arguments.data]
+    model = Path("models") / f"demo_{arguments.data}"
+    refuse_foreign(model)
 
-    import torch
     from lightning.pytorch.callbacks import Timer
     from rich.console import Console
     from rich.table import Table
 
-    from training.cli import TrainCLI
     from training.quiet import quiet
 
     quiet()
-    options = ["--trainer.logger.init_args.name=demo"]
-    if torch.cuda.is_available():
-        options += ON_GPU
-    cli = TrainCLI(["fit", "-c", str(config), *options], run=False)
-    timer = Timer()
+    cli, timer = build(config), Timer()
     cli.trainer.callbacks.append(timer)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
     seconds = timer.time_elapsed("train")
     speed = cli.trainer.global_step / seconds
     device = cli.trainer.strategy.root_device
-    result = cli.trainer.test(
-        datamodule=cli.datamodule, ckpt_path="best", weights_only=True, verbose=False
-    )[0]
-
-    run = Path(cli.trainer.log_dir or ".")
-    picture = run.parent / "predictions.png"
-    shutil.copyfile(run / "predictions.png", picture)
-    images = len(cli.datamodule.test_dataloader().tensors[1])
-    parameters = sum(p.numel() for p in cli.model.parameters())
+    trained = f"{seconds:.1f} s for {cli.trainer.current_epoch} epochs on {device_name(device)}"
     table = Table(title=f"A CNN on {arguments.data}", show_header=False)
     for row in (
-        ("test accuracy", f"{result['test/acc']:.2%} of {images} images it never saw"),
-        (
-            "training",
-            f"{seconds:.1f} s for {cli.trainer.current_epoch} epochs on {device_name(device)}, "
-            f"{speed:,.0f} steps per second",
-        ),
-        ("parameters", f"{parameters:,}"),
-        ("checkpoint", str(run / "checkpoints" / "best.ckpt")),
-        ("TensorBoard run", str(run)),
-        ("picture", str(picture)),
+        ("training", f"{trained}, {speed:,.0f} steps per second"),
+        *scored_and_exported(cli, model),
     ):
         table.add_row(*row)
     console = Console()
@@ -81,13 +66,81 @@ def main(argv: Sequence[str]) -> int:
             f"second; the GPU is {speed / on_cpu:.1f} times as fast."
         )
     console.print("Next:")
-    for command in (
-        "make tensorboard",
-        "make demo DATA=mnist" if arguments.data == "digits" else "make demo",
-        f".venv/bin/gpu-learning fit -c configs/{config.name} --model.init_args.lr 0.003",
-    ):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+    for command, does in next_commands():
+        console.print(f"  {command:<40}{does}", highlight=False, soft_wrap=True)
     return 0
+
+
+def build(config: Path) -> "TrainCLI":
+    """Trainer, model and data of a config, logging to ``logs/demo``."""
+    import torch
+
+    from training.cli import TrainCLI
+
+    options = ON_GPU if torch.cuda.is_available() else ()
+    name = "--trainer.logger.init_args.name=demo"
+    return TrainCLI(["fit", "-c", str(config), name, *options], run=False)
+
+
+def scored_and_exported(cli: "TrainCLI", model: Path) -> list[tuple[str, str]]:
+    """Tests and exports the best weights; rows of what they scored and where everything is."""
+    result = cli.trainer.test(
+        datamodule=cli.datamodule, ckpt_path="best", weights_only=True, verbose=False
+    )[0]
+    run = Path(cli.trainer.log_dir or ".")
+    predictions = run.parent / "predictions.png"
+    shutil.copyfile(run / "predictions.png", predictions)
+    checkpoint = run / "checkpoints" / "best.ckpt"
+    export_best(cli, checkpoint, model)
+    images = len(cli.datamodule.test_dataloader().tensors[1])
+    parameters = sum(parameter.numel() for parameter in cli.model.parameters())
+    return [
+        ("test accuracy", f"{result['test/acc']:.2%} of {images:,} images it never saw"),
+        ("parameters", f"{parameters:,}"),
+        ("predictions", str(predictions)),
+        ("TensorBoard run", str(run)),
+        ("checkpoint", str(checkpoint)),
+        ("exported model", f"{model}, compared with the net on all test images"),
+    ]
+
+
+def next_commands() -> list[tuple[str, str]]:
+    """What to type after the demo, and what it does; ``make setup`` where the server is missing."""
+    missing = not all(map(find_spec, ("fastapi", "uvicorn")))
+    setup = [("make setup", "adds what make demo left out: server, language models, notebooks")]
+    return [
+        ("make tensorboard", "the curves of this run, at http://localhost:6006"),
+        *(setup if missing else ()),
+        (".venv/bin/gpu-learning serve models/", "draw a digit: http://127.0.0.1:11434/ui"),
+        (".venv/bin/gpu-learning lessons", "the course, from the first tensor on"),
+    ]
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raises ValueError where ``folder`` holds what this command did not export."""
+    from inference.manifest import MANIFEST
+
+    if not folder.exists():
+        return
+    manifest = folder / MANIFEST
+    made = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    checkpoint = Path(made.get("source", {}).get("checkpoint", ""))
+    if checkpoint.parts[:2] != ("logs", "demo"):
+        raise ValueError(
+            f"{folder} was not made by gpu-learning demo, which would replace it; rename it"
+        )
+
+
+def export_best(cli: "TrainCLI", checkpoint: Path, folder: Path) -> None:
+    """Exports the checkpoint to ``folder``, checked as ``gpu-learning export`` checks.
+
+    ONNX where its packages are; ``make demo`` installs the core, and TorchScript needs no more.
+    """
+    from exporting.images import FORMATS, export, fresh_copy, make_source
+
+    format = "onnx" if all(map(find_spec, FORMATS["onnx"].needs)) else "torchscript"
+    source = make_source(checkpoint, type(cli.model), fresh_copy(cli.datamodule))
+    export(source, folder, [format], "cpu")
 
 
 def device_name(device: "torch.device") -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from exporting import DEFAULT, FORMATS, export, read_source
 from exporting.commit import check_name, check_target
+from exporting.images import DEFAULT, FORMATS, export, read_source
 from exporting.text import (
     TEXT_DEFAULT,
     TEXT_FORMATS,
@@ -37,6 +37,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--models", type=Path, default=Path("models"), help="where artifacts live")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--root", help="folder of the test data, if not that of the training")
+    parser.add_argument("--model", help="class, for a checkpoint that names none: MNISTCNN")
+    parser.add_argument("--data", help="class of its data module: MNISTDataModule")
     parser.add_argument("--json", action="store_true", help="the manifest as one JSON document")
     arguments = parser.parse_args(argv[1:])
     checkpoint, said = find_checkpoint(arguments.source)
@@ -48,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
     default = ",".join(TEXT_DEFAULT if is_text else DEFAULT)
     asked = default if arguments.format is None else arguments.format
     formats = [text.strip() for text in asked.split(",") if text.strip()]
+    if is_text and (arguments.model or arguments.data):
+        raise ValueError("a language model's checkpoint needs neither --model nor --data")
     if is_text:
         folder = arguments.models / name
         manifest = export_text(read_text_source(checkpoint, arguments.root), folder, formats)
@@ -58,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    source = read_source(checkpoint, arguments.root)
+    source = read_source(checkpoint, arguments.root, arguments.model, arguments.data)
     manifest = export(source, arguments.models / name, formats, device)
     if arguments.json:
         print(json.dumps(manifest, indent=2))
@@ -78,9 +82,11 @@ def _experiment(checkpoint: Path) -> str:
 def _print(manifest: dict[str, Any], folder: Path) -> None:
     eager = manifest["eager"]
     print(f"{folder}: {manifest['parameters']:,} parameters, eager {_percent(eager['accuracy'])}")
+    measured = next(iter(eager["latency"].values()), {})
+    batches = [f"b{batch}" for batch in measured][1:] or [""]
     print(
         f"{'format':<12}{'bytes':>11}{'difference':>12}{'agreement':>11}{'accuracy':>10}"
-        f"{'x eager b1':>12}{'b256':>7}"
+        f"{'x eager b1':>12}{batches[0]:>7}"
     )
     for name, entry in manifest["files"].items():
         checked = entry["checked"]
@@ -96,7 +102,7 @@ def _print(manifest: dict[str, Any], folder: Path) -> None:
         )
     print(
         f"compared on {_data(manifest)}; one thread; x eager: how many times faster, median of "
-        "15 rounds; gpu-learning bench infer measures it properly"
+        "rounds that take turns; gpu-learning bench infer measures it properly"
     )
 
 

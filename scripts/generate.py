@@ -12,8 +12,8 @@ from pathlib import Path
 def main(argv: Sequence[str]) -> int:
     """Streams text to the terminal; ``argv`` begins with the command's name."""
     arguments = _parser().parse_args(argv[1:])
-    from inference.generate import TextGenerator
-    from inference.sampling import SamplingOptions
+    from inference.text.generate import TextGenerator
+    from inference.text.sampling import SamplingOptions
 
     options = SamplingOptions(
         max_new_tokens=arguments.max_new_tokens,
@@ -107,14 +107,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max-new-tokens", type=int, default=60, help="most tokens (%(default)s)")
     parser.add_argument(
-        "--temperature", type=float, default=0.8, help="0 takes the likeliest token (%(default)s)"
+        "--temperature", type=float, default=0.8, help="0 takes the most likely token (%(default)s)"
     )
-    parser.add_argument("--top-k", type=int, default=0, help="only the k likeliest tokens, 0: all")
+    parser.add_argument(
+        "--top-k", type=int, default=0, help="only the k most likely tokens, 0: all"
+    )
     parser.add_argument("--top-p", type=float, default=1.0, help="only this share of probability")
-    parser.add_argument("--min-p", type=float, default=0.0, help="only this share of the likeliest")
+    parser.add_argument(
+        "--min-p", type=float, default=0.0, help="only this share of the most likely"
+    )
     parser.add_argument("--repetition-penalty", type=float, default=1.0, help="above 1: vary more")
     parser.add_argument("--stop", action="append", default=[], help="end before this; repeatable")
-    parser.add_argument("--seed", type=int, help="the same seed gives the same text")
+    parser.add_argument("--seed", type=int, help="the same seed returns the same text")
     parser.add_argument(
         "--num-samples", type=int, default=1, help="texts, with seed, seed + 1, ..."
     )

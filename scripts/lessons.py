@@ -1,63 +1,141 @@
-"""``gpu-learning lessons [run N | verify]``: the course, step by step, with its figures."""
+"""``gpu-learning lessons``: the course, step by step, with its figures and its exercises."""
 
 import argparse
+import contextlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.course.catalogue import Lesson, find, read
+from course import pages
+from course.catalogue import Lesson, find, read
+from course.exercises.source import FOLDER, Exercise
+from course.kernels import environment
+from course.progress import Progress
+from scripts import lesson_exercises, lesson_notebooks
 
 
 def main(argv: Sequence[str]) -> int:
-    """Lists the lessons, runs one or verifies all; ``argv`` begins with ``lessons``."""
+    """Lists the lessons, or does what was asked of them; ``argv`` begins with ``lessons``."""
+    parser = _parser()
+    arguments = parser.parse_args(argv[1:])
+    lessons, root, folder = read(), Path(arguments.logs) / "lessons", Path(arguments.folder)
+    action = arguments.action
+    if action is None:
+        return _list(lessons, folder)
+    if action == "notebooks":
+        return lesson_notebooks.main(arguments, lessons)
+    if action == "progress":
+        return lesson_exercises.show_progress(lessons, folder, arguments.json)
+    asked = getattr(arguments, "lessons", None)
+    try:
+        chosen = [find(lessons, name) for name in (asked or ())] or lessons
+        one = find(lessons, arguments.lesson) if asked is None else chosen[0]
+    except ValueError as error:
+        parser.error(str(error))
+    if action == "run":
+        return _run(one, root)
+    if action == "start":
+        return lesson_exercises.start(one, folder)
+    if action == "hint":
+        return lesson_exercises.hint(one, folder)
+    if action == "solution":
+        return lesson_exercises.solution(one)
+    if action == "verify":
+        return _verify(chosen, root, not arguments.full, arguments.json)
+    if arguments.submissions:
+        students = Path(arguments.submissions)
+        return lesson_exercises.check_submissions(chosen, students, arguments.json)
+    return lesson_exercises.check_own(chosen, not asked, folder, arguments.json)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gpu-learning lessons", description=__doc__)
     parser.add_argument("--logs", default="logs", help="folder of logs and pictures")
-    actions = parser.add_subparsers(dest="action", metavar="run | verify")
+    parser.add_argument("--folder", default=FOLDER, help="folder of what you write")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
     one = actions.add_parser("run", help="run one lesson as a user would")
     one.add_argument("lesson", help="its step or name, for example 9")
+    lesson_exercises.add_parsers(actions)
     every = actions.add_parser("verify", help="run all that this machine can and compare")
     every.add_argument("lessons", nargs="*", help="steps or names; all of them if none is given")
     every.add_argument("--full", action="store_true", help="full sizes, as lessons run has them")
     every.add_argument("--json", action="store_true", help="one JSON document on standard output")
-    arguments = parser.parse_args(argv[1:])
-    lessons, root = read(), Path(arguments.logs) / "lessons"
-    if arguments.action == "run":
-        return _run(find(lessons, arguments.lesson), root)
-    if arguments.action == "verify":
-        chosen = [find(lessons, name) for name in arguments.lessons] or lessons
-        return _verify(chosen, root, not arguments.full, arguments.json)
-    return _list(lessons)
+    lesson_notebooks.add_parser(actions)
+    return parser
 
 
-def _list(lessons: list[Lesson]) -> int:
+def _list(lessons: list[Lesson], folder: Path) -> int:
+    progress = Progress.read(folder)
     for lesson in lessons:
-        state = f"about {lesson.seconds} s" if lesson.check else "not built"
-        print(f"{lesson.step:>4}  {lesson.title}  ({lesson.name}, {state})")
-        print(f"      {lesson.sees}")
+        head = f"{lesson.step:>4}  {lesson.title}  ({lesson.name})"
+        print(f"{head:<52} {lesson.minutes:>3} min, {progress.state(Exercise(lesson))}")
+        lesson_exercises.say(f"Afterwards you can {lesson.able_to}.", " " * 6)
         for config in lesson.configs:
             print(f"      gpu-learning fit -c {config}")
-    print("\nThe seconds are those of two cores, after ten or so that a command takes to start.")
-    print("gpu-learning lessons run 9 runs one, gpu-learning lessons verify all of them")
+    hours = sum(lesson.minutes for lesson in lessons) / 60
+    print(f"\n{hours:.0f} hours together. For step 9, say:")
+    print("gpu-learning lessons run 9     runs it and compares with the course's figures")
+    print("gpu-learning lessons start 9   its exercise; then check 9, hint 9, solution 9")
     return 0
 
 
 def _run(lesson: Lesson, root: Path) -> int:
-    from scripts.course.runner import HEADER, lines, run_lesson
+    _choose_environment([lesson])
+    from course.runner import HEADER, fits, lines, run_lesson
 
     print(f"{lesson.step}  {lesson.title}\n{lesson.sees}\n", flush=True)
+    page = pages.find(lesson.step)
+    if page:
+        _say(page.idea)
     result = run_lesson(lesson, root, reduced=False, silent=False)
-    print(f"\n{HEADER}")
-    print("\n".join(lines(result)))
-    return 0 if result.status == "pass" else 1
+    width = _width()
+    print(f"\n{HEADER}" if fits(width) else "")
+    print("\n".join(lines(result, width)))
+    pictures = sorted((root / lesson.slug).rglob("*.png"))
+    if page and result.status != "skipped":
+        print(f"\nHow to read it, from {_shown(page.path)}:")
+        _say(page.reading)
+    if pictures:
+        print("Pictures:\n" + "\n".join(f"  {_shown(path)}" for path in pictures))
+    print(f"\nYour turn: gpu-learning lessons start {lesson.step}")
+    # As in verify: what this machine lacks is no failure, and the reason was printed.
+    return 0 if result.status in ("pass", "skipped") else 1
+
+
+def _choose_environment(lessons: list[Lesson]) -> None:
+    """Before torch is imported, which imports Triton for some of its parts."""
+    for lesson in lessons:
+        # Each lesson is told by the runner what its machine lacks.
+        with contextlib.suppress(environment.Unavailable):
+            environment.choose(lesson.needs)
+
+
+def _width() -> int:
+    """Columns of the terminal; a file or a pipe takes the whole table."""
+    return shutil.get_terminal_size((160, 24)).columns
+
+
+def _shown(path: Path) -> Path:
+    """The path from the current folder, if it lies there."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _say(markdown: str) -> None:
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console().print(Markdown(markdown), "")
 
 
 def _verify(lessons: list[Lesson], root: Path, reduced: bool, as_json: bool) -> int:
-    from scripts.course.runner import HEADER, lines, run_lesson
+    _choose_environment(lessons)
+    from course.runner import HEADER, fits, lines, run_lesson
 
-    began = time.perf_counter()
-    if not as_json:
+    began, width = time.perf_counter(), _width()
+    if not as_json and fits(width):
         print(HEADER)
     results = []
     for lesson in lessons:
@@ -65,7 +143,7 @@ def _verify(lessons: list[Lesson], root: Path, reduced: bool, as_json: bool) -> 
         if as_json:
             print(f"{lesson.step}: {results[-1].status}", file=sys.stderr, flush=True)
         else:
-            print("\n".join(lines(results[-1])), flush=True)
+            print("\n".join(lines(results[-1], width)), flush=True)
     seconds = time.perf_counter() - began
     count = {
         status: sum(result.status == status for result in results)

@@ -1,16 +1,26 @@
 """``gpu-learning fit | validate | test | predict``."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
 
-from training.checks import can_run
-from training.cli import TrainCLI
-from training.quiet import quiet
-from training.runs import read_checkpoint
+from training.config_files import refuse_missing
+
+if TYPE_CHECKING:
+    from training.cli import TrainCLI
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs one of LightningCLI's subcommands; ``argv`` begins with its name."""
+    refuse_missing(argv)
+    if sys.stderr.isatty():
+        print("loading torch and Lightning ...", file=sys.stderr, flush=True)
+
+    from training.cli import TrainCLI
+    from training.quiet import quiet
+
     quiet()
     cli = TrainCLI(argv)
     if argv[0] == "fit":
@@ -18,8 +28,11 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _report(cli: TrainCLI) -> None:
+def _report(cli: "TrainCLI") -> None:
     """Prints what a fit left, its score, and commands to type next."""
+    from training.checks import can_run
+    from training.runs import read_checkpoint
+
     trainer = cli.trainer
     folder = trainer.log_dir  # asked by every process: it is broadcast
     if folder is None or not trainer.is_global_zero:
@@ -35,5 +48,6 @@ def _report(cli: TrainCLI) -> None:
     if not (run / "config.yaml").is_file() or not can_run(score, cli.model, cli.datamodule):
         return
     print("next:")
-    print(f"  gpu-learning {score} -c {run / 'config.yaml'} --ckpt_path {kept[0]}")
-    print(f"  gpu-learning export {run}")
+    config, checkpoint, folder = (quote(str(one)) for one in (run / "config.yaml", kept[0], run))
+    print(f"  gpu-learning {score} -c {config} --ckpt_path {checkpoint}")
+    print(f"  gpu-learning export {folder}")
