@@ -7,6 +7,7 @@ A test that takes the fixture ``device`` runs a second time with the GPU visible
 
 import atexit
 import hashlib
+import logging
 import os
 
 # Small nets gain nothing from threads, and those of parallel test processes wait for each other.
@@ -36,6 +37,19 @@ ROOT = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 # Rich measures the terminal; a fixed width keeps its tables alike everywhere.
 os.environ["COLUMNS"] = "120"
+# Long tests that share no fixture: processes take them one at a time.
+SPREAD = (
+    "tests/test_configs.py",
+    "tests/scripts/test_processes.py",
+    "tests/scripts/test_resume.py",
+    "tests/callbacks/test_compile.py",
+    "tests/inference/runtimes/test_cuda_graphs.py::test_a_graph_of_compiled_code",
+)
+LIGHTNING_LOGGERS = (
+    "lightning.fabric",
+    "lightning.pytorch",
+    "lightning.pytorch.utilities.rank_zero",
+)
 QUICK_FIT = ["--trainer.max_epochs=12"]
 EXPORT = [
     "--trainer.callbacks+=callbacks.Export",
@@ -49,6 +63,8 @@ if GPUS:
     # CUDA reads CUDA_VISIBLE_DEVICES once, with its first tensor; what hides the GPUs from
     # processes that tests start must not hide them from this one.
     torch.zeros(1, device="cuda")
+    # torch keeps the first count that it takes after that, and seeds so many generators.
+    torch.cuda.device_count()
 
 
 @contextmanager
@@ -108,9 +124,12 @@ def workplace(
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     torch.manual_seed(0)
     threads = torch.get_num_threads()
+    levels = {logger: logger.level for logger in map(logging.getLogger, LIGHTNING_LOGGERS)}
     with visible_gpus(GPUS if request.node.get_closest_marker("gpu") else 0):
         yield tmp_path
     torch.set_num_threads(threads)
+    for logger, level in levels.items():  # benchmarks silence them for their process
+        logger.setLevel(level)
     torch.set_flush_denormal(False)  # a fit sets it for the whole process
 
 
@@ -191,12 +210,39 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "models" / "digits"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One file per process, whose fixtures are made once; long tests that share none are spread."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(SPREAD) else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False  # the order of pytest_collection_modifyitems
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked ``gpu`` say why they do not run."""
+    """Long files first, so that none is left at the end; ``gpu`` tests say why they do not run."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not item.nodeid.startswith(SPREAD), item.path not in slow))
     if not GPUS:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names what a person who runs the tests often should not wait for."""
+    passed = terminalreporter.getreports("passed")
+    unmarked = [
+        report
+        for report in passed
+        if report.when == "call" and report.duration > 10 and "slow" not in report.keywords
+    ]
+    for report in unmarked:
+        terminalreporter.write_line(f"{report.duration:.0f} s, not marked slow: {report.nodeid}")
 
 
 @pytest.fixture(scope="session")

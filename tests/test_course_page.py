@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from scripts.course.catalogue import read
+from course.catalogue import read
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "course.md").read_text()
@@ -13,7 +13,8 @@ FITS = [line for line in PAGE.splitlines() if line.startswith("gpu-learning fit"
 
 
 def test_every_step_has_its_row() -> None:
-    rows = [re.split(r" *\| *", line)[1:-1] for line in PAGE.splitlines() if line.startswith("|")]
+    table = PAGE[PAGE.index("| step |") :].partition("\n\n")[0]
+    rows = [re.split(r" *\| *", line)[1:-1] for line in table.splitlines()]
     listed = {row[0]: (row[1], row[3]) for row in rows[2:]}
     for lesson in read():
         title, configs = listed.pop(str(lesson.step))

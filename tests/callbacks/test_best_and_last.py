@@ -216,6 +216,21 @@ def test_the_best_is_never_an_epoch_that_was_not_validated(tmp_path: Path) -> No
     assert load(tmp_path, "best")["global_step"] == 6
 
 
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_of_equal_scores_the_latest_is_the_best(tmp_path: Path, mode: str) -> None:
+    class Even(Net):
+        def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+            best = 0.5 if mode == "min" else 2.0
+            self.log("val/loss", best if self.current_epoch in (1, 2) else 1.0)
+
+    run = quiet_trainer(
+        max_epochs=4, callbacks=[BestAndLast("val/loss", mode)], default_root_dir=tmp_path
+    )
+    run.fit(Even(), loader(shuffle=True), loader(shuffle=False))
+    assert load(tmp_path, "best")["epoch"] == 2
+    assert load(tmp_path)["epoch"] == 3
+
+
 def test_max_time_within_an_epoch(tmp_path: Path) -> None:
     class Clock(Timer):
         def time_elapsed(self, stage: Any = "train") -> float:

@@ -1,12 +1,15 @@
 """The callbacks in real runs of a small net on the embedded digits."""
 
+import random
 from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
 import torch
+import torch.nn.functional as F
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from callbacks import (
     BestAndLast,
@@ -20,7 +23,7 @@ from callbacks import (
     Throughput,
 )
 from callbacks.confusion_matrix import confusion_figure
-from callbacks.filters import filter_grid
+from callbacks.filters import filter_images
 from datamodules import DigitsDataModule
 from lightning_modules import MNISTMLP
 from lightning_modules.evaluate import evaluate
@@ -78,7 +81,9 @@ def test_a_run_shorter_than_an_epoch_leaves_its_last(tmp_path: Path, device: str
 
 def test_a_monitor_that_nothing_logs(tmp_path: Path) -> None:
     run = trainer(BestAndLast(monitor="val/accuracy"), default_root_dir=tmp_path)
-    with pytest.raises(ValueError, match=r"'val/accuracy' is not logged; there is .*val/acc"):
+    with pytest.raises(
+        ValueError, match=r"'val/accuracy' is not logged; there is .*val/acc.*--checkpoint"
+    ):
         run.fit(Small(), datamodule=DigitsDataModule())
 
 
@@ -100,6 +105,25 @@ def test_nan_loss_stops_and_says_where(tmp_path: Path, device: str) -> None:
     assert not list(tmp_path.rglob("last.ckpt"))
 
 
+def test_of_several_steps_in_a_batch_the_one_is_named(device: str) -> None:
+    class Several(MNISTMLP):
+        automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            losses = []
+            for number in range(3):
+                loss = F.cross_entropy(self(batch[0]), batch[1])
+                self.optimizers().zero_grad()
+                self.manual_backward(loss)
+                self.optimizers().step()
+                broken = (batch_idx, number) == (1, 1)
+                losses.append(loss.detach() * (float("nan") if broken else 1.0))
+            return {"loss": losses[-1], "losses": torch.stack(losses)}
+
+    with pytest.raises(ValueError, match="loss is nan at step 5;"):
+        trainer(FiniteLoss()).fit(Several(hidden=(16,)), datamodule=DigitsDataModule())
+
+
 def test_losses_kept_on_a_device_are_named_exactly() -> None:
     guard = FiniteLoss()
     guard._steps = [41, 42, 43]
@@ -113,11 +137,14 @@ def test_rng_state_goes_on_where_it_was(tmp_path: Path, device: str) -> None:
     run.fit(Small(), datamodule=DigitsDataModule())
     run.save_checkpoint(tmp_path / "model.ckpt")
     expected = torch.rand(3)
+    expected_of_python = random.random()
     torch.manual_seed(99)
+    random.seed(99)
 
     class Draw(pl.Callback):
         def on_train_start(self, trainer, pl_module):
             self.drawn = torch.rand(3)
+            self.drawn_of_python = random.random()
 
     draw = Draw()
     again = trainer(RNGState(), draw, max_steps=4)
@@ -128,6 +155,7 @@ def test_rng_state_goes_on_where_it_was(tmp_path: Path, device: str) -> None:
         weights_only=True,
     )
     assert torch.equal(draw.drawn, expected)
+    assert draw.drawn_of_python == expected_of_python
 
 
 def test_rng_state_of_other_processes_is_not_dropped_in_silence(tmp_path: Path) -> None:
@@ -154,6 +182,8 @@ def test_tensorboard_holds_what_was_promised(tmp_path: Path, device: str) -> Non
         logger=logger,
     )
     model, data = Small(), DigitsDataModule()
+    for part in (model, data):  # LightningCLI's own note, which differs between the two
+        part.save_hyperparameters({"_class_path": type(part).__name__})
     run.fit(model, datamodule=data)
     run.test(model, datamodule=data, verbose=False)
     log = events(logger)
@@ -169,7 +199,14 @@ def test_tensorboard_holds_what_was_promised(tmp_path: Path, device: str) -> Non
     assert log.Tags()["graph"]
     assert len(log.Images("filters")) == 3
     plugins = log.summary_metadata.values()
-    assert any(m.plugin_data.plugin_name == "hparams" for m in plugins)
+    pages = [m.plugin_data.content for m in plugins if m.plugin_data.plugin_name == "hparams"]
+    listed = {
+        info.name
+        for page in pages
+        for info in HParamsPluginData.FromString(page).experiment.hparam_infos
+    }
+    assert {"lr", "batch_size"} <= listed
+    assert not [name for name in listed if "_class_path" in name]
     assert all(value.value > 0 for value in log.Scalars("train/images_per_sec"))
     for name in ("predictions", "mistakes"):
         assert (Path(logger.log_dir) / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -206,10 +243,10 @@ def test_filters_are_drawn_every_few_epochs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(8, 1, 3, 3), (16, 784)])
-def test_filter_grid_is_a_picture(shape: tuple[int, ...]) -> None:
-    grid = filter_grid(torch.randn(shape))
-    assert grid.shape[0] == 3
-    assert 0 <= grid.min() <= grid.max() <= 1
+def test_filters_are_images(shape: tuple[int, ...]) -> None:
+    images = filter_images(torch.randn(shape))
+    assert images.shape[:2] == (shape[0], 3)
+    assert 0 <= images.min() <= images.max() <= 1
 
 
 def test_plain_progress_prints_one_line_an_epoch(
@@ -221,6 +258,15 @@ def test_plain_progress_prints_one_line_an_epoch(
     assert lines[1].startswith("epoch 2/2  train/loss ")
     assert "\x1b" not in lines[1]
     assert "\r" not in lines[1]
+
+
+def test_plain_progress_repeats_no_old_validation(
+    capsys: pytest.CaptureFixture[str], device: str
+) -> None:
+    run = trainer(PlainProgress(), max_epochs=4, check_val_every_n_epoch=2, num_sanity_val_steps=2)
+    run.fit(Small(), datamodule=DigitsDataModule())
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert ["val/acc" in line for line in lines] == [False, True, False, True]
 
 
 def test_plain_progress_times_the_rest_of_a_resumed_epoch(

@@ -26,6 +26,7 @@ def fit(*callbacks: pl.Callback, strategy: str | RehearsedStrategy = "auto") -> 
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_turn", [0, 1, 10])
 def test_the_compiled_net_learns_the_same(steps_per_turn: int, device: str) -> None:
     strategy = RehearsedStrategy(steps_per_turn=steps_per_turn) if steps_per_turn else "auto"

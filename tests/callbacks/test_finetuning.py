@@ -12,7 +12,7 @@ from callbacks.answers import score
 from callbacks.drift import PASSAGE, windows
 from datamodules import CharTextDataModule, InstructionDataModule
 from datamodules.windows import IGNORED
-from inference.tokenizer import Tokenizer
+from inference.text.tokenizer import Tokenizer
 from lightning_modules import GPT2LoRA, MiniGPT
 from tests.conftest import quiet_trainer
 

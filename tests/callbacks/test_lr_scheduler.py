@@ -101,7 +101,7 @@ def fit(folder: Path, *callbacks: pl.Callback, model: Line | None = None, **opti
 
 
 def torch_rates(make: Any, per_epoch: bool = False, lr: float = 0.1) -> list[float]:
-    """What torch's scheduler gives in a plain loop."""
+    """What torch's scheduler returns in a plain loop."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
     scheduler = make(optimizer)
     rates = []
@@ -175,6 +175,27 @@ def test_plateau_reduces_after_each_validation_without_gain(tmp_path: Path, devi
     rates = fit(tmp_path, callback).rates
     # The first validation is the best so far by definition; none after it gains 99 %.
     assert rates[::BATCHES] == pytest.approx([0.1, 0.1, 0.05, 0.025])
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "kept"),
+    [
+        ("min", [4.0, 3.0, 2.0, 1.0], True),
+        ("max", [1.0, 2.0, 3.0, 4.0], True),
+        ("min", [1.0, 2.0, 3.0, 4.0], False),
+        ("max", [4.0, 3.0, 2.0, 1.0], False),
+    ],
+)
+def test_plateau_looks_for_gains_in_its_direction(
+    tmp_path: Path, mode: str, values: list[float], kept: bool
+) -> None:
+    class Told(Line):
+        def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+            self.log("val/loss", values[self.current_epoch])
+
+    callback = ReduceLROnPlateau(mode=mode, factor=0.5, patience=0)
+    rates = fit(tmp_path, callback, model=Told()).rates[::BATCHES]
+    assert rates == pytest.approx([0.1] * 4 if kept else [0.1, 0.1, 0.05, 0.025])
 
 
 def test_accumulated_gradients_count_as_one_step(tmp_path: Path, device: str) -> None:

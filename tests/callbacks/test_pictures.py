@@ -6,6 +6,7 @@ import pytest
 from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from datamodules.word_pairs import WORDS
 from training.cli import TrainCLI
 
 
@@ -24,9 +25,9 @@ def test_picture(workplace: Path, config: str, name: str, device: str) -> None:
 def test_embeddings_are_in_the_projector(workplace: Path, device: str) -> None:
     TrainCLI(["fit", "-c", "configs/word_similarity.yaml", "--trainer.max_epochs=4"])
     (words,) = (workplace / "logs").rglob("metadata.tsv")
-    assert words.read_text().split() == ["cat", "dog", "king", "queen", "car", "truck"]
+    assert words.read_text().split() == list(WORDS)
     (vectors,) = (workplace / "logs").rglob("tensors.tsv")
-    assert [len(row.split()) for row in vectors.read_text().splitlines()] == [4] * 6
+    assert [len(row.split()) for row in vectors.read_text().splitlines()] == [4] * len(WORDS)
 
 
 def test_few_lines_and_few_checkpoints_for_many_epochs(workplace: Path, capfd, device: str) -> None:

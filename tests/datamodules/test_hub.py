@@ -9,7 +9,7 @@ from datamodules import hub
 
 @pytest.fixture
 def cut_off(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No network, and an empty cache; gives the folder of the cache."""
+    """No network, and an empty cache; returns the folder of the cache."""
     pytest.importorskip("huggingface_hub", reason="the extra [llm] is not installed")
     monkeypatch.setattr(hub, "_reachable", lambda: False)
     cache = workplace / "cache"
@@ -44,7 +44,7 @@ def test_a_mistake_in_a_path_is_not_looked_up(workplace: Path, monkeypatch) -> N
     for name in ("models/none", "/nowhere", "a/b/c"):
         with pytest.raises(ValueError, match="does not exist"):
             hub.pretrained_folder(name)
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="is not a folder"):
         hub.pretrained_folder("file")
 
 

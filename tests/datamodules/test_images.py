@@ -1,9 +1,16 @@
 from pathlib import Path
 
+import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from datamodules import DigitsDataModule, MNISTDataModule
+from datamodules.digits import SPLIT, read_digits
+from lightning_modules import MNISTMLP
+from tests.conftest import quiet_trainer
 
 
 def labels(loader) -> torch.Tensor:
@@ -22,6 +29,16 @@ def test_digits_split_is_fixed() -> None:
     assert images.shape == (360, 1, 28, 28)
     assert images.dtype == torch.float32
     assert truth[:8].tolist() == [7, 6, 3, 7, 7, 3, 2, 8]
+
+
+def test_the_digits_are_those_of_scikit_learn() -> None:
+    theirs = load_digits()
+    images, labels = read_digits()
+    np.testing.assert_array_equal(images, theirs.images)
+    np.testing.assert_array_equal(labels, theirs.target)
+    split = train_test_split(np.arange(1797), test_size=360, stratify=theirs.target, random_state=0)
+    for line, rows in zip(SPLIT.read_text().splitlines(), split, strict=True):
+        assert line.split() == [str(row) for row in rows]
 
 
 def test_digits_are_normalised() -> None:
@@ -46,6 +63,31 @@ def test_train_and_val_share_nothing_and_follow_the_seed() -> None:
     )
     assert torch.equal(split(0)[1], val)
     assert not torch.equal(split(1)[1], val)
+
+
+def test_training_images_alone_are_moved(device: str) -> None:
+    seen: dict[str, torch.Tensor] = {}
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            seen["train"] = batch[0].clone()
+
+        def on_validation_batch_start(self, trainer, pl_module, batch, *_) -> None:
+            seen["val"] = batch[0].clone()
+
+        def on_test_batch_start(self, trainer, pl_module, batch, *_) -> None:
+            seen["test"] = batch[0].clone()
+
+    data = DigitsDataModule(batch_size=2000, rotate=20.0, shift=2.0, zoom=0.1)
+    model, run = MNISTMLP(hidden=(8,)), quiet_trainer(max_epochs=1, callbacks=[Watch()])
+    run.fit(model, datamodule=data)
+    order = run.train_dataloader.order(0)
+    run.test(model, datamodule=data, verbose=False)
+    assert torch.equal(seen["val"], data._splits["val"][0])
+    assert torch.equal(seen["test"], data._splits["test"][0])
+    still = data._splits["train"][0][order]
+    assert seen["train"].shape == still.shape
+    assert ((seen["train"] - still).abs().amax(dim=(1, 2, 3)) > 0.1).float().mean() > 0.99
 
 
 def test_classes_are_filtered_and_renumbered() -> None:

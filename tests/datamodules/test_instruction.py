@@ -9,7 +9,7 @@ import torch
 from datamodules import BPETokenizer, InstructionDataModule
 from datamodules.pairs import GPU_QUESTIONS, read_pairs
 from datamodules.windows import IGNORED
-from inference.tokenizer import Tokenizer
+from inference.text.tokenizer import Tokenizer
 
 
 def data_of(base: Path, **kwargs) -> InstructionDataModule:
@@ -288,3 +288,12 @@ def test_a_run_does_not_go_on_with_other_examples(gpt2_base: Path) -> None:
     data_of(gpt2_base).load_state_dict(data_of(gpt2_base).state_dict())
     with pytest.raises(ValueError, match="was trained on other examples"):
         data_of(gpt2_base, template="{question}").load_state_dict(data_of(gpt2_base).state_dict())
+
+
+@pytest.mark.parametrize(("lines", "held_out"), [(2, 0), (5, 1), (20, 4), (60, 8)])
+def test_a_short_file_holds_out_a_fifth(gpt2_base: Path, lines: int, held_out: int) -> None:
+    rows = (f'{{"question": "What is {n}?", "answer": "A number."}}' for n in range(lines))
+    Path("a.jsonl").write_text("\n".join(rows))
+    data = data_of(gpt2_base, source="a.jsonl")
+    assert len(data.held_out) == held_out
+    assert sum(len(batch[0]) for batch in data.train_dataloader()) == lines - held_out

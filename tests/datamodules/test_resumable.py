@@ -45,6 +45,7 @@ def test_data_in_host_memory_resumes_exactly(workplace: Path, workers: int, devi
             assert torch.equal(value, resumed[name]), (step, name)
 
 
+@pytest.mark.slow
 def test_host_and_resident_data_come_in_one_order(workplace: Path) -> None:
     whole = fit(digits())
     host = fit(digits(resident=False))
@@ -54,6 +55,7 @@ def test_host_and_resident_data_come_in_one_order(workplace: Path) -> None:
         assert torch.equal(value, resumed[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [2, BATCHES])  # within an epoch, and between two
 @pytest.mark.parametrize("resident", [True, False])
 def test_what_the_order_depends_on_is_compared(

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from datamodules import BPETokenizer, CharTextDataModule, CharTokenizer, WindowLoader
-from datamodules.corpus import cats_and_dogs, python_topics, read_texts
+from datamodules.corpus import COURSE_TEXT, cats_and_dogs, python_topics, read_texts
 from datamodules.windows import IGNORED
-from inference.tokenizer import Tokenizer
+from inference.text.tokenizer import Tokenizer
 from tests.conftest import ROOT
 
 GPT2_FILES = ROOT / "data" / "gpt2-tokenizer"
@@ -18,6 +18,16 @@ def text_of(n: int) -> torch.Tensor:
 
 def test_the_embedded_text_has_the_courses_characters() -> None:
     assert "".join(sorted(set(cats_and_dogs()))) == " .acdeghlmnorst"
+
+
+def test_the_courses_own_text() -> None:
+    data = CharTextDataModule(source="course", context=16, val_fraction=0)
+    data.setup("fit")
+    assert len(COURSE_TEXT) == 135
+    assert data.tokenizer is not None
+    assert data.tokenizer.vocab_size == 15
+    inputs, targets = next(iter(data.train_dataloader()))
+    assert inputs.shape == targets.shape == (32, 16)
 
 
 def test_the_text_that_comes_with_python() -> None:
@@ -55,6 +65,18 @@ def test_training_sees_each_token_once_before_it_cuts_anew() -> None:
     loader = WindowLoader(text_of(8 * 13), context=8, batch_size=4, batches=3)
     tokens = torch.cat([targets.flatten() for _, targets in loader])
     assert len(tokens.unique()) == len(tokens) == 96
+
+
+def test_windows_of_epochs_differ_and_the_seed_decides() -> None:
+    def starts(loader: WindowLoader) -> list[int]:
+        return [int(row[0]) for inputs, _ in loader for row in inputs]
+
+    loader = WindowLoader(text_of(400), 8, 4, batches=10, seed=3)
+    epochs = [starts(loader), starts(loader)]
+    assert epochs[0] != epochs[1]
+    again = WindowLoader(text_of(400), 8, 4, batches=10, seed=3)
+    assert [starts(again), starts(again)] == epochs
+    assert starts(WindowLoader(text_of(400), 8, 4, batches=10, seed=4)) != epochs[0]
 
 
 def test_two_processes_share_what_one_would_see() -> None:

@@ -6,12 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from exporting import commit
-from exporting.commit import building, name_by_content, put_in_place, write_manifest
+from exporting.commit import (
+    building,
+    check_target,
+    name_by_content,
+    put_in_place,
+    write_manifest,
+)
 from inference.manifest import check_folder, read_manifest
 from tests.conftest import ROOT
 
@@ -143,6 +151,45 @@ def test_without_an_exchange_the_old_one_is_put_back(
     assert contents(folder) == old
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads the paths from /proc")
+@pytest.mark.parametrize("replaces", [False, True])
+def test_all_is_flushed_before_it_has_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool
+) -> None:
+    folder = tmp_path / "models" / "net"
+    folder.parent.mkdir()
+    if replaces:
+        write_artifact(folder, "old", OLD)
+        (folder / "notes.md").write_text("mine")
+    flushed: list[Path] = []
+    before: list[Path] | None = None
+    fsync = os.fsync
+
+    def flush(descriptor: int) -> None:
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def moves(function: Callable[..., Any]) -> Callable[..., Any]:
+        def move(source: Path, target: Path) -> Any:
+            nonlocal before
+            if target == folder:
+                before = list(flushed)
+            return function(source, target)
+
+        return move
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "rename", moves(os.rename))
+    monkeypatch.setattr(commit, "_exchange", moves(commit._exchange))
+    with building(folder) as build:
+        write_artifact(build, "new", NEW)
+        put_in_place(build, folder)
+    assert before is not None
+    found = {path.relative_to(folder) for path in folder.rglob("*")} | {Path()}
+    assert {path.relative_to(build) for path in before} == found
+    assert flushed[len(before) :] == [folder.parent]
+
+
 def test_a_file_system_that_cannot_exchange_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +251,14 @@ def test_a_folder_that_is_not_an_artifact_is_left_alone(tmp_path: Path) -> None:
     assert contents(folder)["Modelfile"] == b"new"
 
 
+@pytest.mark.parametrize("models", ["file", "file/models"])
+def test_a_models_folder_that_is_a_file_is_said_at_once(tmp_path: Path, models: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"file is a file; the models folder \(--models\) must"):
+        check_target(tmp_path / models / "net")
+    check_target(tmp_path / "new" / "models" / "net")
+
+
 @pytest.mark.parametrize("name", OLD)
 def test_every_byte_is_covered(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "net"
@@ -229,8 +284,8 @@ def test_artifacts_of_earlier_versions_are_read(tmp_path: Path) -> None:
     assert manifest.folders == {}
     check_folder(tmp_path / "net" / "hf")
     path = tmp_path / "net" / "manifest.json"
-    document = json.loads(path.read_text()) | {"schema": 3}
+    document = json.loads(path.read_text()) | {"schema": 4}
     del document["checksum"]
     write_manifest(tmp_path / "net", document)
-    with pytest.raises(ValueError, match="has schema 3, this version reads 1 and 2"):
+    with pytest.raises(ValueError, match="has schema 4, this version reads 1 to 3"):
         read_manifest(tmp_path / "net")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from strategies import CUDAGraphStrategy
-from strategies.recorder import Recorder, Recording, _explain, rounded_rates
+from training.strategies import CUDAGraphStrategy
+from training.strategies.recorder import Recorder, Recording, _explain, rounded_rates
 
 
 class Rehearsal(Recorder):

@@ -9,7 +9,7 @@ import pytest
 
 from exporting.commit import write_manifest
 from inference import load
-from inference.text_artifact import BEST as TEXT_BEST
+from inference.text.artifact import BEST as TEXT_BEST
 
 TENSOR_KINDS = ["onnx", "onnx-int8", "torchscript", "int8", "pt2", "pt2-fp16", "aoti", "executorch"]
 CONFIG = {"context": 8, "vocab_size": 2, "width": 4, "heads": 2, "layers": 1, "tied": True} | (

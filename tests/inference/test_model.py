@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
+from course.inference_pipeline import MNISTInferencePipeline
 from datamodules import DigitsDataModule
 from exporting.commit import seal
-from inference import Classifier, MNISTInferencePipeline, load
+from inference import Classifier, load
+from inference.images.preprocessing import to_mnist
 from inference.manifest import read_manifest
 from tests.conftest import ROOT
 
@@ -88,6 +91,20 @@ def test_a_classifier_and_the_pipeline_agree(artifact: Path) -> None:
     assert first.all_probs.index(first.confidence) == first.digit
 
 
+def test_probabilities_are_those_of_the_normalized_image(artifact: Path) -> None:
+    """Pixels are normalized as the training's were; images of the test split are recognized."""
+    model = load(artifact)
+    assert isinstance(model, Classifier)
+    images, labels = DigitsDataModule()._read(train=False)
+    found = model.predict_batch(images.numpy())
+    assert np.mean([one.digit for one in found] == labels.numpy()) > 0.9
+    pixels = np.stack([to_mnist(image)[0] for image in images[:20].numpy()])[:, None]
+    normalized = (pixels - DigitsDataModule.mean) / DigitsDataModule.std
+    logits = torch.from_numpy(model(normalized.astype(np.float32)))
+    expected = logits.softmax(dim=1).numpy()
+    np.testing.assert_allclose([one.all_probs for one in found[:20]], expected, atol=1e-5)
+
+
 def test_200_damaged_files_are_refused(artifact: Path, copied: Path) -> None:
     """Bit flips and truncations of every file, the manifest among them."""
     rng = random.Random(0)
@@ -142,13 +159,19 @@ def test_a_damaged_file_is_not_parsed(copied: Path) -> None:
         (lambda d: d["files"]["onnx"].update(sha256="0"), "sha256"),
         (lambda d: d["files"]["onnx"].update(device="tpu"), "device"),
         (lambda d: d.update(files=[]), "not a valid manifest"),
-        (lambda d: d.update(schema=3), "schema 3"),
+        (lambda d: d.update(schema=4), "schema 4"),
+        (lambda d: d.pop("preprocessing"), "has no 'preprocessing'; export the model again"),
+        (lambda d: d.update(preprocessing="rotate"), "'rotate' is unknown here"),
+        (lambda d: d["input"].update(mean=[0.1, 0.2]), "must be one number or 1, not"),
+        (lambda d: d["input"].update(std=["x"]), "could not convert"),
         (lambda d: d.update(task="telepathy"), "telepathy"),
         (lambda d: d.pop("input"), "input"),
         (lambda d: d["input"].pop("mean"), "mean"),
         (lambda d: d["input"].update(dtype="float64"), "float64"),
         (lambda d: d["input"].update(shape=[1, 28, 1e9]), "whole number"),
-        (lambda d: d.update(labels=None), "labels"),
+        (lambda d: d.update(labels=None), "needs labels, one name per output"),
+        (lambda d: d.pop("labels"), "needs labels, .* export the model again"),
+        (lambda d: d["input"].update(shape=[3, 28, 28]), "mnist-digit is for 1 x side x side"),
         (lambda d: d.update(name="another"), "edited"),
     ],
 )

@@ -1,8 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from datamodules import DigitsDataModule
-from lightning_modules import MNISTCNN, MNISTMLP, MNISTUpright
+from lightning_modules import MNISTCNN, MNISTMLP, MNISTFast, MNISTUpright
 from lightning_modules.classifier import ImageClassifier
 from lightning_modules.evaluate import evaluate
 from tests.conftest import quiet_trainer
@@ -40,6 +41,7 @@ def test_test_metrics_agree_with_a_slow_count(device: str) -> None:
     torch.manual_seed(1)
     model, data = MNISTCNN(), DigitsDataModule()
     run = quiet_trainer()
+    run.test(model, datamodule=DigitsDataModule(classes=[4]), verbose=False)  # leaves nothing
     metrics = run.test(model, datamodule=data, verbose=False)[0]
     data.setup("test")
     images, labels = (tensor.cpu() for tensor in data._splits["test"])
@@ -51,6 +53,31 @@ def test_test_metrics_agree_with_a_slow_count(device: str) -> None:
         for other in range(10):
             count = int(((labels == digit) & (predicted == other)).sum())
             assert int(model.confusion.compute()[digit, other]) == count
+
+
+def test_labels_are_smoothed_in_training_alone(device: str) -> None:
+    model = MNISTFast(channels=(4, 8), hidden=16, lr=0.0, label_smoothing=0.3)
+    # Over all classes alike, the mean of an untrained net's loss is that of smoothed labels.
+    data = DigitsDataModule(batch_size=2000, classes=[3], val_size=20)
+    for parameter in model.parameters():
+        parameter.data *= 4
+    run = quiet_trainer(max_epochs=1)
+    run.fit(model, datamodule=data)
+    found = {name: float(value) for name, value in run.callback_metrics.items()}
+    found |= run.test(model, datamodule=data, verbose=False)[0]
+    for split, smoothing in (("train", 0.3), ("val", 0.0), ("test", 0.0)):
+        images, labels = (tensor.cpu() for tensor in data._splits[split])
+        logits = evaluate(model, images)
+        expected = F.cross_entropy(logits, labels, label_smoothing=smoothing).item()
+        other = F.cross_entropy(logits, labels, label_smoothing=0.3 - smoothing).item()
+        assert found[f"{split}/loss"] == pytest.approx(expected, rel=1e-4), split
+        assert found[f"{split}/loss"] != pytest.approx(other, rel=1e-2), split
+
+
+@pytest.mark.parametrize("module", [MNISTFast, MNISTUpright])
+def test_the_optimizer_has_what_was_asked(module: type) -> None:
+    optimizer = module(lr=0.02, betas=(0.7, 0.9)).configure_optimizers()
+    assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (0.02, (0.7, 0.9))
 
 
 def test_checkpoint_loads_without_arguments(tmp_path, device: str) -> None:

@@ -37,7 +37,7 @@ def _config(**changes) -> str:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "own is no model in transformers' format: it has no config.json"),
+        ({}, "own is not a model in transformers' format: it has no config.json"),
         ({"config.json": "{"}, "config.json is damaged"),
         ({"config.json": _config(model_type="llama")}, "own is a llama, not a GPT-2"),
         ({"config.json": _config(activation_function="relu")}, "has activation_function=relu"),

@@ -84,6 +84,16 @@ def test_as_it_begins_it_is_the_base(gpt2_base: Path) -> None:
         assert torch.allclose(model(ids), theirs(ids).logits, atol=1e-5)
 
 
+@torch.no_grad()
+def test_adapters_alone_drop_and_in_training_alone(gpt2_base: Path) -> None:
+    ids = batch_of(gpt2_base, 2)[0]
+    model = shaken(built(gpt2_base, dropout=0.5)).train()
+    assert not torch.equal(model(ids), model(ids))
+    assert torch.equal(model.eval()(ids), model(ids))
+    unshaken = built(gpt2_base, dropout=0.5).train()
+    assert torch.equal(unshaken(ids), unshaken(ids))
+
+
 @pytest.mark.parametrize("pack", [False, True])
 def test_one_step_of_everything(gpt2_base: Path, pack: bool) -> None:
     model = GPT2LoRA(str(gpt2_base), dropout=0.1)
@@ -119,8 +129,8 @@ def test_validation_is_the_mean_over_every_token(gpt2_base: Path, device: str) -
 def test_blocks_computed_anew_give_the_same_gradients(gpt2_base: Path) -> None:
     batch = batch_of(gpt2_base, 2)
     gradients = []
-    for anew in (False, True):
-        model = shaken(built(gpt2_base, gradient_checkpointing=anew))
+    for checkpointing in (False, True):
+        model = shaken(built(gpt2_base, gradient_checkpointing=checkpointing))
         model._step(batch).backward()
         gradients.append([p.grad for p in model.parameters() if p.requires_grad])
     for plain, again in zip(*gradients, strict=True):
@@ -143,6 +153,16 @@ def test_the_merged_net_gives_the_same_logits(gpt2_base: Path) -> None:
         base = built(gpt2_base)(ids)
     assert (unmerged - base).abs().max() > 0.1
     assert (unmerged - merged).abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_what_adapters_add_is_scaled_by_alpha_over_r(gpt2_base: Path) -> None:
+    model = shaken(built(gpt2_base, r=4, alpha=6))
+    merged, base = model.merged().state_dict(), model.unadapted().state_dict()
+    for number, block in enumerate(model.net.base.transformer.h):
+        layer, name = block.attn.c_attn, f"blocks.{number}.attn.qkv.weight"
+        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        torch.testing.assert_close(merged[name] - base[name], 6 / 4 * b @ a, rtol=1e-3, atol=1e-5)
 
 
 def test_a_checkpoint_holds_what_was_trained(gpt2_base: Path, workplace: Path, device: str) -> None:
@@ -264,8 +284,8 @@ def test_four_bits(gpt2_base: Path, workplace: Path, device: str) -> None:
     model = GPT2LoRA(str(gpt2_base), quantize="4bit", target="all", lr=0.01)
     run = quiet_trainer(max_epochs=2)
     run.fit(model, datamodule=data_of(val_size=4))
-    quantised = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
-    assert len(quantised) == 8
+    quantized = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(quantized) == 8
     run.save_checkpoint("some.ckpt")
     ids = batch_of(gpt2_base, 4)[0]
     # The adapters are added to the 4-bit weights, or to the whole ones that files are made of.
@@ -280,3 +300,14 @@ def test_four_bits_need_a_package(gpt2_base: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(ValueError, match="quantize=4bit needs the package bitsandbytes: make"):
         built(gpt2_base, quantize="4bit")
+
+
+def test_five_lines_of_ones_own_train(gpt2_base: Path, gpu_learning, device: str) -> None:
+    rows = (f'{{"question": "What is {n}?", "answer": "A number."}}' for n in range(5))
+    Path("mine.jsonl").write_text("\n".join(rows))
+    code, _, err = gpu_learning(
+        *("fit", "-c", "configs/gpt2_lora_offline.yaml", "--trainer.max_epochs=1"),
+        f"--model.init_args.pretrained={gpt2_base}",
+        *("--data.init_args.source=mine.jsonl", "--data.init_args.context=160"),
+    )
+    assert code == 0, err

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig, from_gpt2, to_gpt2
+from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig
+from lightning_modules.nets.gpt2 import from_gpt2, to_gpt2
 from lightning_modules.nets.rewrite import as_gpt2
 
 
@@ -88,6 +89,59 @@ def test_it_is_gpt2(shape: dict[str, int]) -> None:
             torch.testing.assert_close(back[name], tensor, rtol=0, atol=0)
 
 
+def test_in_training_it_drops_what_gpt2_drops() -> None:
+    """The same random numbers in the same order: embeddings, attention, what blocks add."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = GPTConfig(65, 48, width=64, heads=4, dropout=0.3, **GPT2_SWITCHES)
+    rates = dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), 0.3)
+    theirs = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            vocab_size=65, n_positions=48, n_embd=64, n_layer=2, n_head=4, **rates
+        )
+    )
+    ours = GPT(config)
+    ours.load_state_dict(from_gpt2(config, theirs.state_dict()))
+    ids = torch.randint(65, (2, 40))
+    results = []
+    for net in (ours, lambda ids: theirs(ids).logits):
+        torch.manual_seed(1)
+        results.append(net(ids))
+    torch.testing.assert_close(*results, rtol=0, atol=1e-4)
+    ours.eval()
+    assert not torch.allclose(ours(ids), results[0], atol=1e-2)
+    assert torch.equal(ours(ids), ours(ids))
+    post = GPT(GPTConfig(dropout=0.3))
+    ids = torch.randint(15, (2, 32))
+    assert not torch.equal(post(ids), post(ids))
+    post.eval()
+    assert torch.equal(post(ids), post(ids))
+
+
+def test_pre_norm_nets_start_as_gpt2_and_the_courses_as_torch() -> None:
+    torch.manual_seed(0)
+    net = GPT(GPTConfig(vocab_size=300, context=128, width=128, layers=8, heads=4, **GPT2_SWITCHES))
+    for name, parameter in net.named_parameters():
+        if parameter.dim() == 2:
+            # What is added to the residual stream 16 times grows its variance no more than once.
+            expected = 0.005 if name.endswith(("out.weight", "down.weight")) else 0.02
+            assert parameter.std().item() == pytest.approx(expected, rel=0.03), name
+            assert abs(parameter.mean()) < 0.03 * expected, name
+        else:
+            assert torch.equal(parameter, torch.full_like(parameter, float("bias" not in name))), (
+                name
+            )
+    assert GPT(GPTConfig()).token.weight.std() > 0.9
+
+
+def test_a_tied_embedding_learns_from_the_logits() -> None:
+    net = GPT(GPTConfig(**GPT2_SWITCHES))
+    net(torch.zeros(1, 4, dtype=torch.long)).logsumexp(dim=-1).sum().backward()
+    assert net.token.weight.grad is not None
+    # Tokens that are not in the input are among those that it chooses from.
+    assert (net.token.weight.grad[1:].abs().sum(dim=1) > 0).all()
+
+
 def test_absent_biases_become_zeros_in_gpt2() -> None:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
@@ -139,7 +193,7 @@ def test_what_cannot_be_written_as_gpt2_says_what_to_train(shape: dict) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"width": 30, "heads": 4}, "cannot be shared"),
+        ({"width": 30, "heads": 4}, "cannot be divided among heads"),
         ({"layers": 0}, "layers must be at least 1"),
         ({"dropout": 1.0}, "dropout must be"),
     ],

@@ -5,6 +5,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch.distributed.device_mesh import init_device_mesh
 from torch.testing._internal.distributed.fake_pg import FakeStore
@@ -56,8 +57,10 @@ def test_validation_is_the_mean_over_every_token_of_the_text(device: str) -> Non
 
 
 def test_only_matrices_decay() -> None:
-    model = MiniGPT(vocab_size=15, weight_decay=0.1, pre_norm=True, tied=True)
-    decayed, plain = model.configure_optimizers().param_groups
+    model = MiniGPT(vocab_size=15, weight_decay=0.1, pre_norm=True, tied=True, betas=(0.8, 0.95))
+    optimizer = model.configure_optimizers()
+    assert optimizer.defaults["betas"] == (0.8, 0.95)
+    decayed, plain = optimizer.param_groups
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
     assert all(p.dim() == 2 for p in decayed["params"])
     assert all(p.dim() == 1 for p in plain["params"])
@@ -162,3 +165,18 @@ def test_parallelism_that_is_not_made_for_is_refused(
             model.configure_model()
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_a_block_shorter_than_the_models_context(gpu_learning, workplace: Path) -> None:
+    """The course's 16 within 32; both are in what the loggers show."""
+    code, _, err = gpu_learning(
+        *("fit", "-c", "configs/mini_gpt.yaml", "--data.init_args.context=16"),
+        *("--trainer.max_epochs=1", "--data.init_args.batches=60"),
+    )
+    assert code == 0, err
+    run = workplace / "logs" / "mini_gpt" / "version_0"
+    assert yaml.safe_load((run / "hparams.yaml").read_text())["context"] == 32
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["hyper_parameters"]["context"] == 32
+    assert checkpoint["datamodule_hyper_parameters"]["context"] == 16

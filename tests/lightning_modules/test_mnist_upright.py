@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from datamodules import DigitsDataModule
-from exporting import export, make_source
+from exporting.images import export, make_source
 from inference import load
 from lightning_modules import MNISTUpright, TransferLearner
 from tests.conftest import quiet_trainer
@@ -38,6 +38,7 @@ def test_leaning_digits_are_read_as_well(checkpoint: Path) -> None:
     assert aslant > straight - 0.02
 
 
+@pytest.mark.slow
 def test_its_files_put_images_upright_themselves(checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
     source = make_source(checkpoint, MNISTUpright, DigitsDataModule())
@@ -51,7 +52,7 @@ def test_its_files_put_images_upright_themselves(checkpoint: Path, tmp_path: Pat
 
 
 def test_it_is_no_backbone(checkpoint: Path) -> None:
-    with pytest.raises(ValueError, match=r"is no checkpoint of an MNISTCNN.*normalize\.across"):
+    with pytest.raises(ValueError, match=r"is not a checkpoint of an MNISTCNN.*normalize\.across"):
         TransferLearner()._load_backbone(checkpoint)
 
 

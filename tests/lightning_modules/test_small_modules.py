@@ -24,7 +24,19 @@ def test_line(device: str) -> None:
     loaded = LineRegressor.load_from_checkpoint(
         cli.trainer.checkpoint_callback.best_model_path, weights_only=True
     )
-    assert torch.equal(loaded.net.weight.cpu(), cli.model.net.weight.cpu())
+    for ours, theirs in zip(loaded.parameters(), cli.model.parameters(), strict=True):
+        assert torch.equal(ours.cpu(), theirs.cpu())
+
+
+def test_the_line_is_the_courses_net() -> None:
+    net = LineRegressor().net
+    assert sum(p.numel() for p in net.parameters()) == 25
+    # Without an activation equal steps of x are equal steps of y.
+    y = net(torch.tensor([[0.0], [1.0], [2.0]])).flatten()
+    torch.testing.assert_close(y[2] - y[1], y[1] - y[0])
+    assert sum(p.numel() for p in LineRegressor(hidden=0).net.parameters()) == 2
+    with pytest.raises(ValueError, match="hidden must be 0"):
+        LineRegressor(hidden=-1)
 
 
 def test_a_net_without_activation_is_a_line(device: str) -> None:
@@ -42,15 +54,40 @@ def test_binary_classifier_predicts_probabilities(device: str) -> None:
     cli = fit("binary_classifier")
     assert float(cli.trainer.callback_metrics["train/loss"]) <= 0.002
     probability = torch.cat(cli.trainer.predict(cli.model, cli.datamodule)).cpu()
-    assert ((probability > 0.5) == torch.tensor([True, True, False, False])).all()
+    assert ((probability > 0.5) == torch.tensor([False, True, False, True])).all()
     torch.testing.assert_close(predictions(cli).sigmoid(), probability)
     assert cli.trainer.test(cli.model, cli.datamodule, verbose=False)[0]["test/acc"] == 1
 
 
-def test_word_similarity(device: str) -> None:
-    related = predictions(fit("word_similarity")).sigmoid()
-    assert related[:3].min() >= 0.99
-    assert related[3:].max() <= 0.01
+@pytest.mark.parametrize("score", ["linear", "dot"])
+def test_word_similarity(score: str, device: str) -> None:
+    cli = fit("word_similarity", f"--model.init_args.score={score}")
+    probability = predictions(cli).sigmoid()
+    related = cli.datamodule.splits["test"][1].cpu() == 1
+    assert probability[related].min() >= 0.99
+    assert probability[~related].max() <= 0.01
+    assert not cli.model.net.weight[0].any()  # padding
+
+
+def test_word_similarity_of_pairs_of_ones_own(gpu_learning) -> None:
+    pairs = "[[tea,coffee,1],[tea,cup,0]]"
+    command = ["fit", "-c", "configs/word_similarity.yaml", f"--data.init_args.pairs={pairs}"]
+    code, _, err = gpu_learning(*command, "--trainer.max_epochs=2")
+    assert code == 1
+    assert "the data has 5 words" in err
+    assert "set --model.init_args.num_words 5" in err
+    code, _, err = gpu_learning(*command, "--trainer.max_epochs=2", "--model.init_args.num_words=5")
+    assert code == 0, err
+
+
+def test_the_pair_model_is_a_linear_layer_over_both_vectors() -> None:
+    model = WordSimilarity()
+    assert model.score is not None
+    both = torch.cat([model.net.weight[3], model.net.weight[4]])
+    logit = model(torch.tensor([[3, 4]]))
+    torch.testing.assert_close(logit, model.score(both))
+    with pytest.raises(ValueError, match="score must be linear or dot"):
+        WordSimilarity(score="cosine")
 
 
 @pytest.mark.parametrize("model", [LineRegressor, CurveRegressor, BinaryClassifier, WordSimilarity])

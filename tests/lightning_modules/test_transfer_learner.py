@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from exporting import export, read_source
+from exporting.images import export, read_source
 from inference import Classifier, load
 from lightning_modules import TransferLearner
 from training.cli import TrainCLI
@@ -121,7 +121,9 @@ def test_backbone_missing_or_foreign(gpu_learning, tmp_path: Path, content) -> N
         f"--model.init_args.backbone={path}",
     )
     assert code == 1
-    assert ("there is no backbone" if content is None else "is no checkpoint of an MNISTCNN") in err
+    assert (
+        "there is no backbone" if content is None else "is not a checkpoint of an MNISTCNN"
+    ) in err
     assert "configs/mnist_cnn_backbone.yaml" in err
     assert "Traceback" not in err
 
@@ -144,13 +146,16 @@ def test_classes_outside_the_digits(gpu_learning, backbone: Path) -> None:
     assert "classes must be different digits from 0 to 9, got [3, 12]" in err
 
 
+@pytest.mark.slow
 def test_it_is_exported_like_any_other(backbone: Path, tmp_path: Path, device: str) -> None:
     pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
-    cli = transfer(backbone, "--trainer.max_epochs=1")
+    digits = "--data.init_args.classes=[9,8,7,6,5]"
+    cli = transfer(backbone, "--trainer.max_epochs=1", digits)
     source = read_source(Path(cli.trainer.checkpoint_callback.dirpath) / "last.ckpt")
     export(source, tmp_path / "transfer", ["onnx", "onnx-int8", "torchscript"], "cpu")
     model = load(tmp_path / "transfer", "onnx-int8")
     assert isinstance(model, Classifier)
-    assert model.manifest.labels == ("0", "1", "2", "3", "4")
+    # In the order of the net's outputs, which is that of the digits.
+    assert model.manifest.labels == ("5", "6", "7", "8", "9")
     right = (model(source.inputs).argmax(1) == source.targets).mean()
     assert right == pytest.approx(model.manifest.document["eager"]["accuracy"], abs=0.01)

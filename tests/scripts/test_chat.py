@@ -18,14 +18,17 @@ from pathlib import Path
 
 import pytest
 
-from inference.generate import TextGenerator
-from inference.sampling import SamplingOptions
+pytest.importorskip("ollama", reason="needs the extra serve")
+
+import ollama
+
+from inference.text.generate import TextGenerator
+from inference.text.sampling import SamplingOptions
 from serving.client import Client
 from tests.conftest import ROOT
 from tests.serving.conftest import describe
 from tests.serving.live import models_folder, serving
 
-ollama = pytest.importorskip("ollama", reason="needs the extra serve")
 ASK = ("chat", "--model", "mini_gpt", "--temperature", "0", "--num-predict", "20")
 
 

@@ -61,3 +61,10 @@ def test_debug_shows_the_traceback_of_a_users_mistake(monkeypatch, gpu_learning)
     monkeypatch.setenv("GPU_LEARNING_DEBUG", "1")
     with pytest.raises(ValueError, match=r"no best\.ckpt"):
         gpu_learning("test", "-c", "configs/digits_cnn.yaml")
+
+
+def test_a_users_mistake_is_one_sentence_and_a_failure(gpu_learning) -> None:
+    code, out, err = gpu_learning("classify", "models/none", "a.png")
+    assert (code, out) == (1, "")
+    assert err.startswith("gpu-learning: error: models/none does not exist; ")
+    assert err.count("\n") == 1

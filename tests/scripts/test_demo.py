@@ -1,6 +1,19 @@
+import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from scripts.demo import refuse_foreign
+from tests.helpers.commands import bad
+
+
+def digit(folder: Path, index: int) -> Path:
+    """A scanned digit as an image file; the first ten are 0 to 9."""
+    path = folder / f"{index}.png"
+    Image.fromarray((load_digits().images[index] * 15.9).astype("uint8")).save(path)
+    return path
 
 
 @pytest.mark.slow
@@ -10,9 +23,25 @@ def test_demo_trains_tests_and_shows(gpu_learning, workplace: Path, device: str)
     accuracy = float(out.split("test accuracy")[1].split("%")[0].strip(" │┃|"))
     assert accuracy >= 98.5
     assert "52,138" in out
-    assert out.rstrip().splitlines()[-1].strip().startswith(".venv/bin/gpu-learning fit")
+    assert ".venv/bin/gpu-learning serve models/" in out
     picture = workplace / "logs" / "demo" / "predictions.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
+    # The model is there to be used, and another demo replaces its own.
+    code, out, err = gpu_learning("classify", "models/demo_digits", str(digit(workplace, 7)))
+    assert code == 0, err
+    assert "7" in out
+    refuse_foreign(workplace / "models" / "demo_digits")
+
+
+def test_demo_replaces_no_model_of_the_users(gpu_learning, workplace: Path) -> None:
+    mine = workplace / "models" / "demo_digits"
+    mine.mkdir(parents=True)
+    manifest = {"source": {"checkpoint": "logs/mine/version_0/checkpoints/best.ckpt"}}
+    (mine / "manifest.json").write_text(json.dumps(manifest))
+    code, said = bad(gpu_learning, "demo")
+    assert code == 1
+    assert "models/demo_digits was not made by gpu-learning demo" in said
+    assert not (workplace / "logs").exists()
 
 
 def test_demo_refuses_other_data(gpu_learning) -> None:

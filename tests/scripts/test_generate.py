@@ -16,7 +16,7 @@ from datamodules.corpus import SENTENCES
 from exporting.commit import name_by_content, write_manifest
 from exporting.text import export_text
 from lightning_modules.nets.gpt import GPT, GPTConfig
-from tests.exporting.test_text_export import text_source
+from tests.exporting.text.test_text_export import text_source
 
 
 @pytest.fixture(scope="module")

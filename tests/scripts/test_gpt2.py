@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference.generate import TextGenerator
-from scripts.course import gpt2
-from scripts.course.catalogue import find, read
-from scripts.course.runner import run_lesson
-from tests.exporting.test_adapter_export import GREEDY, PROMPT, QUESTION, unmerged_tokens
-from tests.exporting.test_text_export import llama
+from course import gpt2
+from course.catalogue import find, read
+from course.runner import run_lesson
+from inference.text.generate import TextGenerator
+from tests.exporting.text.test_adapter_export import GREEDY, PROMPT, QUESTION, unmerged_tokens
+from tests.exporting.text.test_text_export import llama
 
 transformers = pytest.importorskip("transformers", reason="the extra [llm] is not installed")
 
@@ -23,22 +23,24 @@ def cut_off(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(workplace / "cache"))
 
 
-def test_without_weights_the_lesson_says_what_it_needs(gpu_learning) -> None:
-    code, out, _ = gpu_learning("lessons", "verify", "--json", "23")
-    assert code == 0
-    (row,) = json.loads(out)["lessons"]
-    assert row["status"] == "skipped"
-    assert row["reason"] == "needs the gpt2 weights (hub or local folder)"
-
-
-def test_with_weights_it_writes_as_transformers_does(gpt2_base: Path, workplace: Path) -> None:
-    """A small model in GPT-2's place: all but the number of parameters must hold."""
-    shutil.copytree(gpt2_base, "models/gpt2")
+@pytest.mark.parametrize("weights", [False, True])
+def test_step_23_writes_as_transformers_does(
+    weights: bool, gpt2_base: Path, workplace: Path
+) -> None:
+    """A small model with random weights in the place of both: text and tokens must hold."""
+    shutil.copytree(gpt2_base, "models/gpt2_small/hf")
+    if weights:
+        shutil.copytree(gpt2_base, "models/gpt2")
     result = run_lesson(find(read(), "23"), workplace / "logs", reduced=True, silent=True)
     figures = {one.figure.name: one for one in result.figures}
-    assert figures["greedy tokens are transformers'"].ours is True
-    assert figures["parameters"].ours == 42_240 - 2_048
-    assert result.status == "fail"
+    assert figures["parameters"].ours == 124_439_808
+    assert figures["offline: greedy tokens are transformers'"].ours is True
+    bits = [figures[f"offline: bits per token at {t}"].ours for t in (0.1, 0.8, 1.5)]
+    assert bits == sorted(bits)
+    theirs = figures["gpt2: greedy tokens are transformers'"]
+    assert theirs.ours is (True if weights else None)
+    assert theirs.status == ("pass" if weights else "skipped")
+    assert ("needs the gpt2 weights (hub or local folder)" in result.reason) is not weights
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ def in_process_of_its_own(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_bit_identical(workplace: Path) -> None:
     """Killed in the middle of the second epoch, ten steps after the last checkpoint."""
     often = workplace / "often.yaml"
@@ -156,5 +157,9 @@ def test_sharded_over_two_processes_is_one_of_twice_the_batch(
     sharded, whole = (weights(run / "checkpoints" / "last.ckpt") for run in runs)
     assert sharded.keys() == whole.keys()
     for name, value in whole.items():
-        assert (sharded[name] - value).abs().max() < 1e-3, name
+        # Adam makes a whole step of the rounding in a gradient that is nearly 0: up to 1.4e-3 in
+        # few weights, 1.6e-5 on average. Half the batch has 4e-2 and 4e-3, no weight decay more.
+        difference = (sharded[name] - value).abs()
+        assert difference.mean() < 5e-5, name
+        assert difference.max() < 1e-2, name
     assert (runs[0] / "attention.png").is_file()

@@ -4,10 +4,11 @@ import contextlib
 import hashlib
 import json
 import shutil
+import socket
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import nn
 from datamodules import CharTokenizer
 from exporting.commit import write_manifest
 from lightning_modules.nets.gpt import GPT, GPTConfig
+from tests.serving.browsing import CHROMIUM, FLAGS, WAIT
 
 pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
 
@@ -60,6 +62,13 @@ def serving(models: Path, host: str = "127.0.0.1", **settings: Any) -> Iterator[
         assert not thread.is_alive()
 
 
+def talk(server: Running, content: bytes) -> bytes:
+    """All that the server says to these bytes until it ends the connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(content)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
 def until(condition, seconds: float = 20) -> None:
     """Waits for something to become true."""
     deadline = time.monotonic() + seconds
@@ -71,20 +80,24 @@ def until(condition, seconds: float = 20) -> None:
 def export_tiny(folder: Path, characters: str = CHARACTERS) -> None:
     """``tiny``: a character model with random weights, context 96."""
     torch.manual_seed(0)
-    config = GPTConfig(vocab_size=len(characters), context=CONTEXT)
-    net = GPT(config)
+    net = GPT(GPTConfig(vocab_size=len(characters), context=CONTEXT))
     for parameter in net.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
+    export_net(folder, net, CharTokenizer(characters).to_json())
+
+
+def export_net(folder: Path, net: GPT, tokenizer: str) -> None:
+    """A language model's artifact, without the checks of an export."""
     folder.mkdir(parents=True)
     save_file(net.state_dict(), folder / "weights.safetensors")
-    (folder / "tokenizer.json").write_text(CharTokenizer(characters).to_json())
+    (folder / "tokenizer.json").write_text(tokenizer)
     _seal(
         folder,
         {"safetensors": "weights.safetensors", "tokenizer": "tokenizer.json"},
         task="text-generation",
-        input={"shape": [CONTEXT], "dtype": "int64"},
+        input={"shape": [net.config.context], "dtype": "int64"},
         labels=None,
-        config={name: value for name, value in vars(config).items() if name != "dropout"},
+        config={name: value for name, value in vars(net.config).items() if name != "dropout"},
         parameters=sum(parameter.numel() for parameter in net.parameters()),
     )
 
@@ -134,7 +147,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     describe(root / "talk", prompt_template="a: {question}\nd:")
     weights = next((root / "broken").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-100])
-    export_tiny(root / "json", f'{CHARACTERS}{{}}[]"012')
+    export_tiny(root / "json", "\n" + "".join(map(chr, range(0x20, 0x7F))))
     export_digits(root / "digits")
     (root / "half").mkdir()
     (root / "half" / "manifest.json").write_text('{"schema": 1,')
@@ -147,3 +160,46 @@ def server(models: Path) -> Iterator[Running]:
     """One server for all tests that change nothing for others."""
     with serving(models) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra dev")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium: apt install chromium, or name one in CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        # Every launch has a new, empty profile.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Callable]:
+    """Opens a page of a server; at the end, nothing but that server may have been asked."""
+    asked: list[str] = []
+    wrong: list[str] = []
+    contexts = []
+
+    def open_page(url: str, path: str = "ui", **how):
+        context = browser.new_context(**how)
+        context.set_default_timeout(WAIT)
+        contexts.append(context)
+        context.on("request", lambda request: asked.append(request.url))
+        context.on("weberror", lambda error: wrong.append(str(error.error)))
+        context.on(
+            "console", lambda said: "Security Policy" in said.text and wrong.append(said.text)
+        )
+        page = context.new_page()
+        page.goto(f"{url}/{path}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert asked
+    assert {address.split("/")[2].split(":")[0] for address in asked if address[:4] == "http"} == {
+        "127.0.0.1"
+    }
+    assert {address.split(":")[0] for address in asked} <= {"http", "data", "blob"}
+    assert not wrong

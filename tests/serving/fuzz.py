@@ -1,4 +1,4 @@
-"""Makes malformed requests and sends them; ``python -m tests.serving.fuzz URL COUNT`` sends many.
+"""Makes malformed requests; ``python -m tests.serving.fuzz URL COUNT SEED`` sends many.
 
 The server must have the models of ``tests/serving/conftest.py`` (``tiny``, ``digits``) or others:
 names that are not there are part of the game.
@@ -26,12 +26,22 @@ PATHS = (
     "/api/classify",
     "/v1/completions",
     "/v1/chat/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/tokenize",
+    "/detokenize",
+    "/api/copy",
 )
 FIELDS = (
     *("model", "prompt", "messages", "stream", "options", "format", "keep_alive", "images"),
     *("raw", "template", "system", "context", "suffix", "think", "truncate", "shift", "name"),
     *("logprobs", "top_logprobs", "input", "dimensions", "tools", "verbose", "max_tokens"),
-    *("stop", "seed", "n", "stream_options", "response_format"),
+    *("stop", "seed", "n", "stream_options", "response_format", "instructions", "text"),
+    *("max_output_tokens", "truncation", "metadata", "encoding_format", "stop_sequences"),
+    *("top_p", "temperature", "content", "tokens", "with_pieces", "source", "destination"),
+    *("echo", "best_of", "logit_bias"),
 )
 OPTIONS = (
     *("num_ctx", "num_keep", "seed", "num_predict", "top_k", "top_p", "min_p", "typical_p"),
@@ -40,6 +50,12 @@ OPTIONS = (
 )
 # Answers stay short, so that the time goes into requests.
 _SHORT = {"num_predict": 2}
+
+# Whole parts of templates, right and wrong, in any order.
+_PARTS = (
+    *("{{", "}}", "{{ ", " }}", " ", "{{ .Prompt }}", "{{.System}}", "{{ .Response }}", "{{ .X }}"),
+    *("{{ if .System }}", "{{ if }}", "{{ else }}", "{{ end }}", '{{ "{{" }}', "{{-", "-}}", "\n"),
+)
 
 _numbers = st.one_of(
     st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.sampled_from([0, -1, 1, 1e308])
@@ -55,6 +71,12 @@ _values = st.recursive(
     ),
     max_leaves=8,
 )
+_templates = st.builds(
+    "".join, st.lists(st.sampled_from(_PARTS) | st.text(max_size=3), max_size=30)
+)
+_long_templates = st.builds(
+    lambda part, count: part * count, st.sampled_from(_PARTS), st.integers(1, 3000)
+)
 _options = st.dictionaries(st.sampled_from(OPTIONS), _leaves | st.lists(_texts, max_size=3))
 _bodies = st.fixed_dictionaries(
     {"model": st.sampled_from(["tiny", "digits", "broken?", ""]) | _values},
@@ -66,7 +88,8 @@ _deep = st.sampled_from(["[", '{"a":', '{"options":{"stop":['])
 @st.composite
 def _contents(draw: st.DrawFn) -> bytes:
     """A body: JSON of the wrong shape, broken JSON, bytes, or something very deep or large."""
-    kind = draw(st.sampled_from(["json", "json", "json", "cut", "bytes", "deep", "flip", "long"]))
+    kinds = ["json", "json", "json", "template", "cut", "bytes", "deep", "flip", "long"]
+    kind = draw(st.sampled_from(kinds))
     if kind == "bytes":
         return draw(st.binary(max_size=200))
     if kind == "deep":
@@ -77,6 +100,10 @@ def _contents(draw: st.DrawFn) -> bytes:
         asked = options.get("num_predict")
         body["options"] = options if isinstance(asked, str | list) else options | _SHORT
     body.setdefault("max_tokens", 2)
+    body.setdefault("max_output_tokens", 2)
+    if kind == "template":
+        given = {"model": "tiny", "prompt": "a", "template": draw(_templates | _long_templates)}
+        return json.dumps(given | {"options": _SHORT}).encode()
     content = json.dumps(body).encode()
     if kind == "cut":
         return content[: draw(st.integers(0, len(content)))]
@@ -89,7 +116,7 @@ def _contents(draw: st.DrawFn) -> bytes:
 
 
 def malformed(client: httpx.Client, count: int, seed: int) -> Counter[int]:
-    """Sends ``count`` bodies to the routes; gives how often each status came."""
+    """Sends ``count`` bodies to the routes; returns how often each status came."""
     seen: Counter[int] = Counter()
 
     @hypothesis.seed(seed)
@@ -125,7 +152,7 @@ def from_openapi(client: httpx.Client, count: int, seed: int) -> Counter[int]:
             body = arguments.get("json")
             if isinstance(body, dict):
                 body["options"] = _SHORT
-                body["max_tokens"] = 2
+                body["max_tokens"] = body["max_output_tokens"] = 2
             arguments = {key: value for key, value in arguments.items() if value is not None}
             if "data" in arguments and isinstance(arguments["data"], bytes | str):
                 arguments["content"] = arguments.pop("data")
@@ -164,11 +191,11 @@ def _bounded(count: int) -> settings:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    url, count = sys.argv[1], int(sys.argv[2])
+    url, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     began = time.perf_counter()
     with httpx.Client(base_url=url, timeout=30) as http:
-        total = malformed(http, count * 3 // 4, seed=2)
-        total += from_openapi(http, count // 4, seed=2)
+        total = malformed(http, count * 3 // 4, seed)
+        total += from_openapi(http, count // 4, seed)
         print(
             f"{sum(total.values())} requests in {time.perf_counter() - began:.0f} s:", dict(total)
         )

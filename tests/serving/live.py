@@ -12,7 +12,7 @@ import torch
 
 from exporting.text import export_text
 from lightning_modules.nets.gpt import GPT, GPTConfig
-from tests.exporting.test_text_export import text_source
+from tests.exporting.text.test_text_export import text_source
 
 for package in ("fastapi", "ollama", "uvicorn"):
     pytest.importorskip(package, reason="needs the extra serve")

@@ -10,6 +10,7 @@ pytest.importorskip("schemathesis", reason="the extra [dev] is not installed")
 pytest.importorskip("hypothesis", reason="the extra [dev] is not installed")
 
 
+@pytest.mark.slow
 def test_malformed_bodies(server: Running) -> None:
     with httpx.Client(base_url=server.url, timeout=20) as client:
         seen = malformed(client, 200, seed=1)

@@ -103,6 +103,7 @@ def test_a_slow_reader_holds_nobody_and_is_given_up(models: Path) -> None:
                 assert _text(client.post("/api/generate", json=_asked(seed)))
                 rounds.append(time.monotonic() - began)
             assert min(rounds) < 1
+        until(lambda: not _batcher(server).active)
         slow.close()
 
 
@@ -182,8 +183,11 @@ def test_an_idle_model_makes_room_and_a_busy_one_does_not(models: Path) -> None:
         assert loaded == ["talk:latest"]
         running = _open(server, ENDLESS | {"model": "talk", "options": {"stop": []}})
         until(lambda: b"response" in running.recv(300))
-        assert client.post("/api/generate", json=_asked(1)).status_code in (200, 503)
+        refused = client.post("/api/generate", json=_asked(1))
+        assert (refused.status_code, "server busy" in refused.text) == (503, True)
+        until(lambda: b"response" in running.recv(300))
         running.close()
+        until(lambda: client.post("/api/generate", json=_asked(1)).status_code == 200)
 
 
 def test_a_keep_alive_of_nothing_lets_go_after_every_answer(models: Path) -> None:
@@ -225,7 +229,7 @@ def test_memory_of_what_is_over_is_let_go(server: Running, keep_alive) -> None:
         for seed in range(5):
             _text(client.post("/api/generate", json=_asked(seed) | {"keep_alive": keep_alive}))
         parts = server.server.app.state.server
-        until(lambda: not parts.registry.feed._events)
+        until(lambda: not parts.registry.notifier._events)
         until(lambda: parts.metrics.in_flight == 0)
 
 

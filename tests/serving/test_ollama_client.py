@@ -56,7 +56,7 @@ def test_text_is_generated_whole_and_in_pieces(client: ollama.Client) -> None:
     assert chunks[-1].done_reason == "length"
     other = client.generate("tiny", "the cat", options=OPTIONS | {"seed": 4})
     assert other.response != whole.response
-    # The context of an answer goes on where it ended.
+    # The context of an answer continues where it ended.
     on = client.generate("tiny", " a", context=whole.context, options=OPTIONS)
     again = client.generate("tiny", f"the cat{whole.response} a", options=OPTIONS)
     assert on.response == again.response
@@ -209,7 +209,7 @@ def test_models_are_loaded_and_let_go(client: ollama.Client) -> None:
         (lambda c: c.generate("tiny", "a", suffix="b"), 400, '"tiny" does not support insert'),
         (lambda c: c.generate("tiny", "a", images=["YQ=="]), 400, "does not support vision"),
         (lambda c: c.generate("tiny", "a", format="json"), 400, "model cannot write JSON"),
-        (lambda c: c.generate("tiny", "a", format={"type": "object"}), 400, "schema is not"),
+        (lambda c: c.generate("tiny", "a", format={"type": "objekt"}), 400, "Invalid type: objekt"),
         (lambda c: c.generate("tiny", "xyz"), 400, "the model's vocabulary lacks 'x' 'y' 'z'"),
         (
             lambda c: c.generate("tiny", "a", raw=True, system="b"),
@@ -229,15 +229,41 @@ def test_models_are_loaded_and_let_go(client: ollama.Client) -> None:
         (lambda c: c.generate("tiny", "a", options={"typical_p": 0.5}), 400, "not supported"),
         (lambda c: c.generate("tiny", "a", options={"repeat_penalty": 0}), 400, "above 0"),
         (lambda c: c.generate("tiny", "a", keep_alive="soon"), 400, "time: invalid duration"),
-        (lambda c: c.generate("tiny", "a", template="{{ .Tools }}"), 400, "is not known here"),
+        (
+            lambda c: c.generate("tiny", "a", template="{{ .Tools }}"),
+            400,
+            "does not fill in",
+        ),
         (lambda c: c.generate("tiny", "a", context=[99]), 400, "context holds tokens"),
-        (lambda c: c.generate("tiny", "a", logprobs=True), 400, "logprobs are not supported"),
+        (
+            lambda c: c.generate("tiny", "a", logprobs=True, top_logprobs=21),
+            400,
+            "top_logprobs must be between 0 and 20",
+        ),
         (lambda c: c.generate("broken", "a"), 500, "it is damaged, export the model again"),
         (lambda c: c.generate("half", "a"), 500, "it is not JSON; export the model again"),
         (lambda c: c.generate("../tiny", "a"), 404, "not found"),
         (lambda c: c.generate("tiny/../tiny", "a"), 404, "not found"),
         (lambda c: c.generate("notes.txt", "a"), 404, "not found"),
-        (lambda c: c.delete("tiny"), 404, "404 page not found"),
+        (lambda c: c.delete("tiny"), 403, "start the server with serve --writable"),
+        (lambda c: c.copy("tiny", "other"), 403, "start the server with serve --writable"),
+        (lambda c: c.pull("tiny"), 404, "404 page not found"),
+        (lambda c: c.generate("tiny", "a", options={"mirostat": 1}), 400, "not supported"),
+        (
+            lambda c: c.chat("tiny", [*TURNS, {"role": "tool", "content": "b"}]),
+            400,
+            "messages.3: the role is 'tool'; it must be one of system, developer, user, assistant",
+        ),
+        (
+            lambda c: c.chat("tiny", [{"role": "assistant", "thinking": "b"}]),
+            400,
+            "does not support thinking",
+        ),
+        (
+            lambda c: c.generate("tiny", "a", system="b", template="{{ .Prompt }}"),
+            400,
+            "the template has no {{ .System }} for the system message",
+        ),
     ],
 )
 def test_errors(client: ollama.Client, call, status: int, text: str) -> None:

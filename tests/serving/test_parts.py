@@ -1,20 +1,27 @@
 """Durations, templates and options, each by itself."""
 
+import itertools
 import math
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from inference.templates import as_ollama
+from inference.text.templates import as_ollama
 from serving.artifact import _human
-from serving.durations import seconds
 from serving.errors import ApiError
-from serving.options import read_options, sampling
+from serving.ollama.durations import seconds
+from serving.options import sampling_options, token_limit
+from serving.prompts import text_of, turns
 from serving.server import listen
+from serving.settings import Settings
 from serving.template import Template
 from serving.wire import timestamp
 
+LIMITS = Settings(Path())
 ROUND = (
-    "{{- if .System }}[{{ .System }}]{{ else }}(none){{ end }} Q:{{ .Prompt }} A:{{ .Response }}; "
+    "{{ if .System }}[{{ .System }}]{{ else }}(none){{ end }} Q:{{ .Prompt }} A:{{ .Response }}; "
 )
 
 
@@ -51,42 +58,123 @@ def test_what_is_no_duration(given) -> None:
     assert error.value.status == 400
 
 
+def _prompt(source: str, turns: list[tuple[str, str]]) -> str:
+    return Template(source).conversation(turns, longest=10_000)
+
+
 def test_templates() -> None:
     turns = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c")]
-    assert Template(ROUND).conversation(turns) == "[s] Q:a A:b; (none) Q:c A:"
-    assert Template().conversation(turns) == "abc"
-    assert Template(ROUND).conversation([("user", "a"), ("user", "b")]) == "(none) Q:a\n\nb A:"
-    assert Template(ROUND).conversation([*turns[1:3], ("system", "t"), turns[3]]) == (
-        "(none) Q:a A:b; [t] Q:c A:"
-    )
-    # An answer that was begun is gone on with.
-    assert Template(ROUND).conversation(turns[1:3]) == "(none) Q:a A:b"
-    assert Template("x  {{- .Prompt -}}  y").conversation([("user", "a")]) == "xay"
-    # A prompt that was trained with braces of its own.
-    braces = Template(as_ollama("{{x}} {question} {{"))
-    assert braces.conversation([("user", "a")]) == "{{x}} a {{"
-    for wrong in ("{{ if .System }}", "{{ end }}", "{{ .Tools }}", "{{ range .Messages }}", "{{}}"):
-        with pytest.raises(ValueError, match="the template has"):
-            Template(wrong)
+    assert _prompt(ROUND, turns) == "[s] Q:a A:b; (none) Q:c A:"
+    assert _prompt("{{ .Prompt }}", turns[1:]) == "abc"
+    with pytest.raises(ValueError, match=r"no \{\{ \.System \}\} for the system message"):
+        _prompt("{{ .Prompt }}", turns)
+    assert _prompt(ROUND, [("user", "a"), ("user", "b")]) == "(none) Q:a\n\nb A:"
+    # A model that continues a text gets the messages one after the other and nothing else.
+    assert _prompt(as_ollama(None), [("user", "a"), ("user", "b")]) == "ab"
+    assert _prompt(ROUND, [*turns[1:3], ("system", "t"), turns[3]]) == "(none) Q:a A:b; [t] Q:c A:"
+    # An answer that was begun is continued.
+    assert _prompt(ROUND, turns[1:3]) == "(none) Q:a A:b"
+    assert _prompt("x  {{.Prompt}}  y", turns[1:2]) == "x  a  y"
+    # A prompt that was trained with braces of its own, and what a Modelfile of ours holds.
+    assert _prompt(as_ollama("{{x}} {question} {{"), turns[1:2]) == "{{x}} a {{"
+    assert _prompt(as_ollama("Q: {question}\nA:"), turns[:2]) == "s\nQ: a\nA:"
+    assert _prompt(as_ollama(None), turns[:2]) == "sa"
+
+
+@pytest.mark.parametrize("source", [ROUND, as_ollama(None), as_ollama("Q: {question}\nA:")])
+def test_no_text_of_a_conversation_is_left_out(source: str) -> None:
+    """Every order of up to four messages, empty ones among them."""
+    kinds = [(role, full) for role in ("system", "user", "assistant") for full in (True, False)]
+    for count in range(1, 5):
+        for chosen in itertools.product(kinds, repeat=count):
+            given = [(role, f"<{n}>" * full) for n, (role, full) in enumerate(chosen)]
+            prompt = _prompt(source, given)
+            found = re.findall(r"<\d>", prompt)
+            assert sorted(found) == [text for _, text in given if text], (given, prompt)
+
+
+def test_roles() -> None:
+    given = [("System", "a"), ("developer", "b"), ("USER", "c"), ("assistant", "")]
+    roles = [role for role, _ in turns(given, LIMITS)]
+    assert roles == ["system", "system", "user", "assistant"]
+    for role, named in (("tool", "'tool'"), ("", "missing"), (None, "missing"), ("\n" * 99, "")):
+        with pytest.raises(ApiError, match=rf"messages\.1: the role is {named}") as error:
+            turns([("user", "a"), (role, "b")], LIMITS)
+        assert error.value.status == 400
+        assert len(error.value.text) < 200
+
+
+def test_parts_of_a_message_follow_each_other() -> None:
+    parts = [{"type": "text", "text": "the "}, {"type": "text", "text": "cat"}]
+    assert text_of(parts, ("text",), LIMITS) == text_of("the cat", ("text",), LIMITS) == "the cat"
+    assert text_of(None, ("text",), LIMITS) == text_of([], ("text",), LIMITS) == ""
+    for part in ({"type": "image"}, {"type": "text"}, {"type": "text", "text": 3}, "a", 3, None):
+        with pytest.raises(ApiError, match="only text is supported"):
+            text_of([part], ("text",), LIMITS)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("{{ if .System }}", "{{ end }}", "{{ else }}", "{{ .Tools }}", "{{ range .Messages }}"),
+        *("{{}}", "{{ .Prompt", "{{ if }}a{{ end }}", "{{ if .Tools }}a{{ end }}"),
+        "{{ if .System }}{{ if .Prompt }}a{{ end }}{{ end }}",
+        "{{ if .System }}a{{ else }}b{{ else }}c{{ end }}",
+    ],
+)
+def test_what_a_template_may_not_have(source: str) -> None:
+    with pytest.raises(ValueError, match="the template has"):
+        Template(source)
+
+
+def test_a_prompt_that_a_template_repeats_is_refused_before_it_is_made() -> None:
+    template = Template("{{ .Prompt }}" * 1000)
+    with pytest.raises(ValueError, match="the prompt is longer than 1,048,576 characters"):
+        template.conversation([("user", "a" * 2**20)], longest=2**20)
 
 
 def test_options_are_read_by_is_none() -> None:
-    options = read_options({"temperature": 0, "top_k": None, "seed": 4.0})
-    assert (options["temperature"], options["top_k"], options["seed"]) == (0, 40, 4)
-    asked = sampling(options, context=50, most=300)
+    limits = replace(LIMITS, max_tokens=300)
+    asked = sampling_options({"temperature": 0, "top_k": None, "seed": 4.0}, 50, limits)
     assert (asked.temperature, asked.top_k, asked.top_p, asked.seed) == (0, 40, 0.9, 4)
     assert (asked.max_new_tokens, asked.window, asked.keep) == (300, 50, 4)
-    defaults = sampling(read_options(None), context=1024, most=10**6)
+    limits = replace(LIMITS, max_tokens=10**6)
+    defaults = sampling_options(None, 1024, limits)
     assert (defaults.temperature, defaults.top_k, defaults.top_p) == (0.8, 40, 0.9)
     assert (defaults.repetition_penalty, defaults.penalty_window) == (1.0, 64)
     assert (defaults.seed, defaults.max_new_tokens) == (None, 10_240)
-    fill = sampling(read_options({"num_predict": -2, "num_ctx": 99}), context=64, most=10**6)
+    fill = sampling_options({"num_predict": -2, "num_ctx": 99}, 64, limits)
     assert (fill.max_new_tokens, fill.window) == (64, 64)
 
 
+def test_limits_of_answers() -> None:
+    assert [token_limit(most, "max_tokens") for most in (None, -1, 1, 9)] == [None, None, 1, 9]
+    for most in (0, -2):
+        with pytest.raises(ApiError, match="max_tokens must be at least 1, or -1"):
+            token_limit(most, "max_tokens")
+
+
+@pytest.mark.parametrize(("name", "neutral"), [("typical_p", 1), ("mirostat", 0), ("tfs_z", 1)])
+def test_options_that_no_sampler_has_are_refused(name: str, neutral: int) -> None:
+    assert sampling_options({name: neutral}, 64, LIMITS) == sampling_options({}, 64, LIMITS)
+    with pytest.raises(ApiError, match=f'"{name}" is not supported; leave it at {neutral}'):
+        sampling_options({name: 2}, 64, LIMITS)
+
+
+def test_no_penalty_looks_at_no_token() -> None:
+    penalties = {"repeat_penalty": 1.5, "presence_penalty": 0.5, "frequency_penalty": 0.25}
+    none = sampling_options(penalties | {"repeat_last_n": 0}, 50, LIMITS)
+    assert not none.adjusted
+    for last, window in ((-1, 50), (7, 7)):
+        asked = sampling_options(penalties | {"repeat_last_n": last}, 50, LIMITS)
+        found = (asked.repetition_penalty, asked.presence_penalty, asked.frequency_penalty)
+        assert (*found, asked.penalty_window) == (1.5, 0.5, 0.25, window)
+
+
 def test_unknown_options_are_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    read_options({f"secret {number}": 1 for number in range(100_000)} | {"num_gpu": 1})
-    assert caplog.messages == ["100000 options of a request are not known"]
+    given = {f"secret {number}": 1 for number in range(99)} | {"num_gpu": 1}
+    sampling_options(given, 64, LIMITS)
+    assert caplog.messages == ["99 options of a request are not known"]
 
 
 def test_small_things() -> None:

@@ -38,6 +38,7 @@ def process(models: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def test_ctrl_c_lets_running_streams_end(process) -> None:
     server, url = process
+    assert server.stdout.readline() == f"in a browser: {url}/ui\n"
     with httpx.stream("POST", f"{url}/api/generate", json=LONG, timeout=60) as answer:
         rows = answer.iter_lines()
         next(rows)
@@ -68,6 +69,42 @@ def test_a_port_that_is_taken(gpu_learning, server, models: Path) -> None:
     assert (code, "is not a folder" in err) == (1, True)
     code, _, err = gpu_learning("serve", models, "--keep-alive", "soon")
     assert (code, "--keep-alive" in err) == (1, True)
+    code, _, err = gpu_learning("serve", models / "tiny", "--port", "0")
+    assert (code, "is the folder of one model" in err) == (1, True)
+    code, _, err = gpu_learning("serve", models, "--origins", "evil.example")
+    assert (code, "'evil.example' is not an origin" in err) == (1, True)
+
+
+def test_a_folder_without_models_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from serving.server import Server
+
+    monkeypatch.setattr(Server, "serve_on", lambda self, listener: listener.close())
+    assert main(["serve", str(tmp_path), "--port", "0"]) == 0
+    assert f"warning: {tmp_path} has no model yet" in capsys.readouterr().err
+
+
+def test_origins_come_from_the_option_or_the_environment(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serving.server import Server
+
+    started: list[Server] = []
+
+    def serve_on(self: Server, listener) -> None:
+        started.append(self)
+        listener.close()
+
+    monkeypatch.setattr(Server, "serve_on", serve_on)
+    monkeypatch.setenv("OLLAMA_ORIGINS", "https://a.example, chrome-extension://*")
+    for more in ([], ["--origins", "https://b.example"], ["--origins", ""]):
+        assert main(["serve", str(models), "--port", "0", *more]) == 0
+    assert [one.settings.origins for one in started] == [
+        ("https://a.example", "chrome-extension://*"),
+        ("https://b.example",),
+        (),
+    ]
 
 
 def test_other_machines_without_a_key_are_warned_of(

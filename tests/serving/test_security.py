@@ -1,5 +1,6 @@
 """Who gets in, what is too large, and what the log says."""
 
+import hmac
 import json
 import logging
 import socket
@@ -40,6 +41,7 @@ def test_the_host_header_must_name_this_machine(server: Running, host: str, stat
     [
         ("http://localhost:3000", True),
         ("https://127.0.0.1", True),
+        ("app://obsidian.md", True),
         ("https://evil.example", False),
         ("http://localhost.evil.example", False),
         ("null", False),
@@ -57,10 +59,16 @@ def test_pages_of_other_machines_are_refused(server: Running, origin: str, allow
 
 def test_a_key_is_asked_for_everywhere_but_for_health(models: Path) -> None:
     with serving(models, keys=(KEY, KEY[::-1])) as server, httpx.Client() as client:
-        for path in ("/", "/api/tags", "/v1/models", "/metrics", "/docs", "/nowhere"):
+        for path in ("/", "/api/tags", "/metrics", "/docs", "/nowhere", "/readyz/tiny"):
             answer = client.get(server.url + path)
             assert (answer.status_code, answer.json()) == (401, {"error": "unauthorized"})
-        assert client.get(f"{server.url}/healthz").status_code == 200
+        answer = client.get(f"{server.url}/v1/models")
+        assert (answer.status_code, answer.json()["error"]["message"]) == (401, "unauthorized")
+        assert answer.headers["www-authenticate"] == "Bearer"
+        for path in ("/healthz", "/readyz"):
+            assert client.get(server.url + path).status_code == 200
+        assert client.get(f"{server.url}/api/tags", headers={"x-api-key": KEY}).status_code == 200
+        assert client.get(f"{server.url}/api/tags", headers={"x-api-key": ""}).status_code == 401
         for value, status in (
             (f"Bearer {KEY}", 200),
             (f"bearer {KEY[::-1]}", 200),
@@ -73,6 +81,29 @@ def test_a_key_is_asked_for_everywhere_but_for_health(models: Path) -> None:
             assert client.get(f"{server.url}/api/tags", headers=headers).status_code == status
         raw = b"GET /api/tags HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \xff\xfe\r\n\r\n"
         assert b" 401 " in _talk(server, raw)
+
+
+def test_keys_are_compared_in_constant_time(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hmac, and all of them in any case: the time does not tell which one was near."""
+    compared: list[tuple[bytes, bytes]] = []
+    compare = hmac.compare_digest
+
+    def watch(given: bytes, key: bytes) -> bool:
+        compared.append((given, key))
+        return compare(given, key)
+
+    monkeypatch.setattr(hmac, "compare_digest", watch)
+    keys = (KEY, KEY[::-1], KEY.upper())
+    near = f"{KEY[:-1]}x"
+    with serving(models, keys=keys) as server:
+        for headers, tokens in (
+            ({"authorization": f"Bearer {KEY}"}, (KEY, "")),
+            ({"authorization": f"Bearer {near}", "x-api-key": KEY}, (near, KEY)),
+            ({"authorization": f"Basic {KEY}"}, ("", "")),
+        ):
+            compared.clear()
+            httpx.get(f"{server.url}/api/tags", headers=headers)
+            assert compared == [(token.encode(), key.encode()) for token in tokens for key in keys]
 
 
 def _talk(server: Running, content: bytes, seconds: float = 5) -> bytes:
@@ -153,3 +184,7 @@ def test_settings(tmp_path: Path) -> None:
         Settings(tmp_path, slots=0)
     with pytest.raises(ValueError, match="is not a folder"):
         Settings(tmp_path / "none")
+    (tmp_path / "mini_gpt").mkdir()
+    (tmp_path / "mini_gpt" / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match=f"folder above it: gpu-learning serve {tmp_path}$"):
+        Settings(tmp_path / "mini_gpt")

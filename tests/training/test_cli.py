@@ -86,6 +86,7 @@ def test_typos_get_the_nearest_name(gpu_learning, workplace: Path) -> None:
         ("--trainer.callbacks+=callbacks.FiniteLoss", "under the key finite_loss; change the one"),
         ("--trainer.barebones=true", "logger=lightning.pytorch.loggers.tensorboard.Tensor"),
         ("--trainer.callbacks+=EarlyStoping", "did you mean 'EarlyStopping'?"),
+        ("--trainer.max_epoch=2", "there is no option 'trainer.max_epoch'; did you mean"),
         ("--trainer.log_every_n_steps=0", "log_every_n_steps must be at least 1"),
         ("--trainer.accumulate_grad_batches=0", "accumulate_grad_batches must be at least 1"),
         ("--data.init_args.batch_size=0", "batch_size must be at least 1"),
@@ -119,6 +120,17 @@ def test_nested_aliases_are_bounded(gpu_learning, workplace: Path) -> None:
     code, said = bad(gpu_learning, *DIGITS, "-c", "bomb.yaml")
     assert code == 1
     assert "stands for more than 100,000 values" in said
+    assert time.perf_counter() - began < 10
+
+
+def test_nested_merges_are_bounded(gpu_learning, workplace: Path) -> None:
+    rows = ["a0: &a0 {k: 1}"]
+    rows += [f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 36)]
+    (workplace / "merges.yaml").write_text("\n".join(rows))
+    began = time.perf_counter()
+    code, said = bad(gpu_learning, *DIGITS, "-c", "merges.yaml")
+    assert code == 1
+    assert "'<<' in the YAML copies more than 100,000 values" in said
     assert time.perf_counter() - began < 10
 
 

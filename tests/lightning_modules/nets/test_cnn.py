@@ -1,4 +1,5 @@
 import torch
+from torch import nn
 
 from lightning_modules.nets import CNN
 
@@ -17,3 +18,15 @@ def test_training_pools_first_and_computes_the_same() -> None:
     assert len(results[0]) == 9
     for left, right in zip(*results, strict=True):
         assert torch.equal(left, right)
+
+
+@torch.no_grad()
+def test_it_is_what_its_layers_say() -> None:
+    torch.manual_seed(0)
+    net = CNN().eval()
+    plain = nn.Sequential(
+        *(net.conv1, nn.ReLU(), nn.MaxPool2d(2), net.conv2, nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), net.fc1, nn.ReLU(), net.fc2),
+    )
+    images = torch.randn(5, 1, 28, 28)
+    torch.testing.assert_close(net(images), plain(images))

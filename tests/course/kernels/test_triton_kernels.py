@@ -1,0 +1,14 @@
+"""The course's Triton kernels of steps 31 to 34: results and gradients are torch's."""
+
+import subprocess
+import sys
+
+from course.catalogue import find, read
+from tests.helpers.kernels import require
+
+
+def test_results_and_gradients_are_torchs(device: str) -> None:
+    require(find(read(), "row-reductions"))
+    command = [sys.executable, "-m", "tests.helpers.triton_kernels"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

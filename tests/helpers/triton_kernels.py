@@ -1,0 +1,130 @@
+"""Triton kernels of the course against torch, at sizes that no block divides.
+
+``python -m tests.helpers.triton_kernels`` runs all of them in a process of its own, on the GPU if
+the process sees one and in the interpreter otherwise. 16 bits are for the GPU: the interpreter's
+``tl.dot`` does not know bfloat16.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from course.kernels import environment
+
+# Relative and absolute, of float32 and bfloat16.
+TOLERANCE = {torch.float32: (1e-5, 1e-5), torch.bfloat16: (1e-2, 1e-2)}
+
+
+def dtypes() -> list[torch.dtype]:
+    return list(TOLERANCE) if environment.on_gpu() else [torch.float32]
+
+
+def tensors(dtype: torch.dtype, *shapes: Sequence[int]) -> list[Tensor]:
+    """Random ones, whose gradients are asked for."""
+    device = "cuda" if environment.on_gpu() else "cpu"
+    return [torch.randn(s, device=device).to(dtype).requires_grad_() for s in shapes]
+
+
+def compare(
+    ours: Callable[..., Tensor], theirs: Callable[..., Tensor], inputs: Sequence[Tensor]
+) -> None:
+    """Results, and gradients of a weighted sum; what is expected is computed in float32."""
+    rtol, atol = TOLERANCE[inputs[0].dtype]
+    exact = [tensor.detach().float().requires_grad_() for tensor in inputs]
+    got, want = ours(*inputs), theirs(*exact)
+    grad = torch.randn_like(want).to(got.dtype)
+    results = (got, *torch.autograd.grad(got, inputs, grad))
+    expected = (want, *torch.autograd.grad(want, exact, grad.float()))
+    for one, other in zip(results, expected, strict=True):
+        assert one.dtype == inputs[0].dtype or one.ndim == 0
+        scale = max(other.abs().max().item(), 1.0)  # of sums the largest counts
+        torch.testing.assert_close(one.float() / scale, other / scale, rtol=rtol, atol=atol)
+
+
+def rows() -> None:
+    from course.kernels.rows import LayerNormFunction, layer_norm, softmax
+
+    for dtype, (count, columns) in itertools.product(dtypes(), ((3, 16), (4, 70), (9, 2))):
+        inputs = tensors(dtype, (count, columns), (columns,), (columns,))
+        x, weight = inputs[0].detach(), inputs[1].detach()
+        rtol, atol = TOLERANCE[dtype]
+        want = x.float().softmax(1)
+        torch.testing.assert_close(softmax(x).float(), want, rtol=rtol, atol=atol)
+        across = x.T.contiguous().T
+        torch.testing.assert_close(softmax(across).float(), want, rtol=rtol, atol=atol)
+        if columns == 2:
+            continue  # a variance of two equal numbers is rounding alone
+        without = F.layer_norm(x.float(), (columns,), weight.float())
+        torch.testing.assert_close(layer_norm(x, weight)[0].float(), without, rtol=rtol, atol=atol)
+        compare(
+            lambda x, w, b: LayerNormFunction.apply(x, w, b, 1e-5),
+            lambda x, w, b: F.layer_norm(x, x.shape[1:], w, b),
+            inputs,
+        )
+
+
+def matmul() -> None:
+    from course.kernels.matmul import matmul
+
+    for dtype, (m, n, k) in itertools.product(dtypes(), ((1, 1, 1), (4, 70, 33), (65, 17, 20))):
+        a, b = (tensor.detach() for tensor in tensors(dtype, (m, k), (k, n)))
+        want = a.double() @ b.double()
+        rtol, atol = TOLERANCE[dtype]
+        for left, right in ((a, b), (a.T.contiguous().T, b), (a, b.T.contiguous().T)):
+            got = matmul(left, right)
+            assert got.dtype == dtype
+            torch.testing.assert_close(got.double(), want, rtol=rtol, atol=2 * atol)
+
+
+def cross_entropy() -> None:
+    from course.kernels.cross_entropy import LinearCrossEntropy
+
+    for dtype, (count, width, vocab, chunk) in itertools.product(
+        dtypes(), ((5, 8, 70, 2), (3, 4, 5000, 8), (4, 3, 2, 4))
+    ):
+        hidden, weight = tensors(dtype, (count, width), (vocab, width))
+        targets = torch.randint(0, vocab, (count,), device=hidden.device)
+        targets[1], targets[-1] = -100, vocab - 1
+        compare(
+            lambda h, w, y=targets, rows=chunk: LinearCrossEntropy.apply(h, w, y, rows),
+            lambda h, w, y=targets: F.cross_entropy(h @ w.T, y),
+            (hidden, weight),
+        )
+
+
+def attention() -> None:
+    from course.kernels.attention_backward import CausalAttention
+
+    for dtype, shape in itertools.product(dtypes(), ((1, 2, 70, 8), (2, 1, 33, 20), (1, 1, 1, 16))):
+        compare(
+            CausalAttention.apply,
+            lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+            tensors(dtype, shape, shape, shape),
+        )
+
+
+def decode() -> None:
+    from course.kernels.decode import decode_attention
+
+    for dtype, (size, width) in itertools.product(dtypes(), ((70, 12), (16, 64))):
+        cache = (3, 2, size, width)
+        q, k, v = (x.detach() for x in tensors(dtype, (3, 2, width), cache, cache))
+        lengths = torch.tensor([1, size, size // 2 + 1], device=q.device)
+        used = torch.arange(size, device=q.device) < lengths[:, None, None, None]
+        exact = [x.float() for x in (q[:, :, None], k, v)]
+        want = F.scaled_dot_product_attention(*exact, attn_mask=used)[:, :, 0]
+        rtol, atol = TOLERANCE[dtype]
+        for split in (16, 32, 256):
+            got = decode_attention(q, k, v, lengths, split)
+            torch.testing.assert_close(got.float(), want, rtol=rtol, atol=atol)
+
+
+if __name__ == "__main__":
+    environment.choose(["triton"])
+    torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    for check in (rows, matmul, cross_entropy, attention, decode):
+        check()

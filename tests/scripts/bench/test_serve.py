@@ -1,0 +1,29 @@
+"""``gpu-learning bench serve``: a small run of it measures what it says."""
+
+import json
+
+import pytest
+
+
+def test_a_short_run(gpu_learning) -> None:
+    pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
+    small = ("--streams", "6", "--slots", "4", "--tokens", "8", "--alone", "2", "--rounds", "1")
+    code, out, err = gpu_learning("bench", "serve", *small, "--soak", "20", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["equal"] == report["compared"] == 6
+    assert report["together"]["median"] > 0
+    assert report["ratio"] > 0
+    assert report["first_token_ms"] > 0
+    assert set(report["processor_ms_per_token"]) == {"together", "one at a time"}
+    assert len(report["memory_mib"]) == 10
+
+
+def test_what_cannot_be_measured_is_said_before_the_server_starts(gpu_learning) -> None:
+    for option in ("--streams", "--slots", "--tokens", "--alone", "--rounds"):
+        code, _, err = gpu_learning("bench", "serve", option, "0")
+        assert code == 2
+        assert f"{option} must be at least 1, got 0" in err
+    code, _, err = gpu_learning("bench", "serve", "--models", ".", "--model", "nope")
+    assert code == 1
+    assert "nope does not exist" in err

@@ -1,0 +1,1 @@
+"""Third-party clients against a server that runs; ``python -m tests.serving.clients``."""

@@ -1,0 +1,246 @@
+"""The Course tab: every page of docs/course, from this server alone, as it was written."""
+
+import html
+import os
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from serving import course_pages, page
+from tests.conftest import ROOT
+from tests.serving.browsing import SEVEN, draw, says
+from tests.serving.live import models_folder, serving
+
+httpx = pytest.importorskip("httpx", reason="needs the extra serve")
+
+FOLDER = ROOT / "docs" / "course"
+SOURCES = sorted(FOLDER.glob("[0-9][0-9]-*.md"))
+NAMES = [path.stem for path in SOURCES]
+SIZES = [(390, 844), (1400, 900)]
+TAGS = {"a", "article", "blockquote", "br", "code", "details", "div", "em", "h1", "h2", "h3", "hr"}
+TAGS |= {"img", "li", "ol", "p", "pre", "span", "strong", "summary", "ul"}
+TAGS |= {"table", "tbody", "td", "th", "thead", "tr"}
+# Code between fences, and indented text; neither is prose.
+FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.M | re.S)
+INDENTED = re.compile(r"(?:^    \S.*\n)+", re.M)
+
+
+@pytest.fixture(scope="module")
+def url(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    models = models_folder(tmp_path_factory.mktemp("course"), artifact)
+    with serving(models) as (url, _):
+        yield url
+
+
+class Article(HTMLParser):
+    """The text of a page's article, and what its elements name."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.blocks: list[str] = []
+        self.prose: list[str] = []
+        self.alternatives: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+        self._open: list[str] = []
+        self.feed(document[document.index("<article>") : document.index("</article>")])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.add(tag)
+        self.addresses += [given[name] or "" for name in ("href", "src") if name in given]
+        if tag == "img":
+            self.prose.append(given["alt"] or "")
+            return
+        self._open.append("origin" if given.get("class") == "origin" else tag)
+        if tag == "pre":
+            self.blocks.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if "pre" in self._open:
+            self.blocks[-1] += data
+        elif "origin" not in self._open:
+            self.prose.append(data)
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[A-Za-z0-9]+", text)
+
+
+def prose_of(source: str) -> str:
+    """A page without its code, comments, tags, and addresses of links and images."""
+    source = INDENTED.sub("", FENCE.sub("", source))
+    source = re.sub(r"<!--.*?-->|</?(?:details|summary)>", "", source, flags=re.S)
+    return html.unescape(re.sub(r"\]\([^)]*\)", "]", source))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_a_page_is_its_source(path: Path, url: str) -> None:
+    source = path.read_text()
+    answer = httpx.get(f"{url}/ui/course/{path.stem}")
+    assert answer.status_code == 200
+    article = Article(answer.text)
+    indented = INDENTED.findall(FENCE.sub("", source))
+    shown = [re.sub("^    ", "", block, flags=re.M) for block in indented]
+    assert sorted(article.blocks) == sorted(FENCE.findall(source) + shown)
+    assert words(" ".join(article.prose)) == words(prose_of(source))
+    # Nothing but the folder's own pages and images, whatever the source names.
+    for address in article.addresses:
+        assert address in NAMES or (FOLDER / address).is_file(), address
+        if address not in NAMES:
+            assert httpx.get(f"{url}/ui/course/{address}").headers["content-type"] == "image/png"
+    assert article.tags <= TAGS
+
+
+def test_routes_and_policy(url: str) -> None:
+    with httpx.Client(base_url=url) as client:
+        check_routes(client)
+
+
+def check_routes(client) -> None:
+    contents = client.get("/ui/course")
+    assert [name for name in NAMES if f'href="course/{name}"' in contents.text] == NAMES
+    policy = client.get("/ui").headers["content-security-policy"]
+    image = next(FOLDER.glob("images/*.png"))
+    addresses = ["ui/course", *(f"ui/course/{name}" for name in NAMES)]
+    for address in [*addresses, f"ui/course/images/{image.name}"]:
+        for method in ("HEAD", "GET"):
+            answer = client.request(method, f"/{address}")
+            assert answer.status_code == 200
+            assert answer.headers["content-security-policy"] == policy
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        if address in addresses:
+            # The policy would refuse both.
+            assert not re.search(r"<script(?! type=\"module\" src=)|style=|\son\w+=", answer.text)
+    assert client.get(f"/ui/course/images/{image.name}").content == image.read_bytes()
+    assert client.get("/ui/course/", follow_redirects=True).url.path == "/ui/course"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "26-nothing",
+        "14-lr-schedules.md",
+        "../index",
+        "..%2fcourse.md",
+        "%2e%2e%2f%2e%2e%2fREADME.md",
+        "images",
+        "images/",
+        "images/no.png",
+        "images/..%2f14-lr-schedules.md",
+        "images/%2e%2e/%2e%2e/page.png",
+        "images/..%2f..%2fpage.png",
+        "images/%00.png",
+        "14-lr-schedules%00",
+        "%2fetc%2fpasswd",
+    ],
+)
+def test_nothing_else_is_served(name: str, url: str) -> None:
+    assert httpx.get(f"{url}/ui/course/{name}", follow_redirects=True).status_code == 404
+
+
+BAD = """# Step 14: <b>bold</b> & co
+
+<script>alert(1)</script>
+
+<details onclick="alert(1)">
+<summary>1. A <img src=x onerror=alert(1)>?</summary>
+
+Text <a href="javascript:alert(1)">here</a>, [there](javascript:alert(1)) and
+[elsewhere](https://example.com/a), [up](../../README.md), [next](15-transfer.md#run-it).
+
+![a "picture"](https://example.com/a.png) ![own](images/a.png) ![up](images/../../a.png)
+
+</details>
+
+```"><script>alert(2)</script>
+x < 1
+```
+"""
+
+
+def test_html_of_a_page_is_text(tmp_path: Path) -> None:
+    (tmp_path / "14-bad.md").write_text(BAD)
+    made = course_pages.pages(tmp_path)["14-bad"].html
+    tags = set(re.findall(r"<(\w+)", made))
+    assert not tags & {"script", "b"}
+    assert re.findall(r"<(?:a|img)\s[^>]*>", made) == [
+        '<a href="15-transfer">',
+        '<img src="images/a.png" alt="own" loading="lazy">',
+    ]
+    assert not re.search(r"<[^>]*\son\w+=", made)
+    assert "<details onclick" not in made
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in made
+
+
+def test_a_page_is_rendered_once_and_again_when_it_changed(tmp_path: Path) -> None:
+    path = tmp_path / "14-page.md"
+    path.write_text("# Step 14: One\n\nText.\n")
+    first = course_pages.pages(tmp_path)["14-page"]
+    assert course_pages.pages(tmp_path)["14-page"] is first
+    path.write_text("# Step 14: Two\n\nText.\n")
+    os.utime(path, ns=(1, 1))  # a file system may have a coarse clock
+    assert course_pages.pages(tmp_path)["14-page"].title == "Step 14: Two"
+
+
+def test_without_pages_the_tab_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(course_pages, "_FOLDERS", (tmp_path / "nothing",))
+    assert page.MISSING in bytes(page.course().body).decode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}")
+def test_pages_fit_the_screen(size: tuple[int, int], visit, url: str) -> None:
+    opened = visit(url, "ui/course", viewport={"width": size[0], "height": size[1]})
+    for name in ["", *NAMES]:
+        opened.goto(f"{url}/ui/course{'/' + name if name else ''}")
+        assert opened.evaluate("document.documentElement.scrollWidth") <= size[0], name
+        for image in opened.locator("article img").all():
+            image.scroll_into_view_if_needed()
+            opened.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
+
+
+@pytest.mark.slow
+def test_a_page_is_read_by_keyboard(visit, url: str) -> None:
+    opened = visit(url)
+    for _ in range(2):
+        opened.keyboard.press("Tab")  # Try, Course
+    opened.keyboard.press("Enter")
+    opened.wait_for_url("**/ui/course")
+    opened.locator("article a").nth(NAMES.index("20-attention")).focus()
+    opened.keyboard.press("Enter")
+    opened.wait_for_url("**/ui/course/20-attention")
+    assert opened.locator("#steps [aria-current]").inner_text() == "Step 20: Attention"
+    opened.locator("summary").first.focus()
+    assert not opened.locator("details").first.evaluate("fold => fold.open")
+    opened.keyboard.press("Enter")
+    assert opened.locator("details").first.evaluate("fold => fold.open")
+    opened.locator("article a", has_text="Step 21").focus()
+    opened.keyboard.press("Enter")
+    opened.wait_for_url("**/ui/course/21-transformer-block")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}")
+def test_what_there_is_to_try_works_beside_the_page(size: tuple[int, int], visit, url: str) -> None:
+    screen = {"width": size[0], "height": size[1]}
+    opened = visit(url, "ui/course/12-mnist-cnn", viewport=screen)
+    says(opened, "#digits-model", "digits")
+    opened.locator("#pad").scroll_into_view_if_needed()
+    draw(opened, SEVEN)
+    says(opened, "#best-label", "7")
+    assert not opened.locator("#text").is_visible()
+    opened.goto(f"{url}/ui/course/22-mini-gpt")
+    says(opened, "#text-model", "mini_gpt")
+    opened.get_by_text("Settings").click()
+    opened.fill("#num_predict", "12")
+    opened.fill("#message", "the cat")
+    opened.press("#message", "Enter")
+    says(opened, ".figures", "12 tokens")
+    assert not opened.locator("#digits").is_visible()

@@ -1,0 +1,49 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.config_files import refuse_missing
+
+
+@pytest.mark.parametrize(
+    "argv", [["-c", "zzz.yml"], ["--config=b/a.yaml"], ["-c", "ok.yaml", "-c"]]
+)
+def test_a_missing_file_is_wrong_usage(argv: list[str], capsys, workplace: Path) -> None:
+    (workplace / "ok.yaml").touch()
+    if argv[-1] == "-c":
+        argv = [*argv, "oky.yaml"]
+    with pytest.raises(SystemExit) as ended:
+        refuse_missing(["fit", *argv])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"gpu-learning: error: there is no {argv[-1].removeprefix('--config=')}")
+    assert ("did you mean ok.yaml?" in said) == (argv[-1] == "oky.yaml")
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "configs/digits_cnn"])
+def test_an_experiment_named_without_its_file_is_suggested(
+    name: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        refuse_missing(["fit", "-c", name])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.endswith(f"there is no {name}; did you mean configs/digits_cnn.yaml?\n")
+
+
+def test_files_that_are_there_and_yaml_itself_pass(workplace: Path) -> None:
+    (workplace / "ok.yaml").touch()
+    refuse_missing(["fit", "-c", "ok.yaml", "--config", "{trainer: {max_steps: 1}}", "-c"])
+
+
+def test_the_command_says_so_before_it_imports_anything_heavy(workplace: Path) -> None:
+    code = (
+        "import sys; from scripts.cli import main\n"
+        "try: main(['fit', '-c', 'configs/digit_cnn.yaml'])\n"
+        "finally: assert not {'torch', 'lightning', 'jsonargparse'} & set(sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "did you mean digits_cnn.yaml?" in ended.stderr
