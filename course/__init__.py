@@ -1,0 +1,1 @@
+"""The course's lessons: what each must give (``lessons.yaml``) and how it is measured."""

@@ -1,0 +1,206 @@
+"""The pages of the course, ``docs/course/NN-name.md``: one for each step.
+
+``python -m course.pages`` (``make docs``) writes the code that the pages quote from the source
+again, and prints the pages that it changed.
+"""
+
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from course.quotes import source_of
+
+ROOT = Path(__file__).parents[1]
+INSTALLED = Path(__file__).with_name("docs")  # where a wheel has them
+FOLDER = INSTALLED if INSTALLED.is_dir() else ROOT / "docs" / "course"
+MARKDOWN = MarkdownIt("commonmark").enable("table")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page.
+
+    Args:
+        language: what stands after the fence: ``python``, ``bash``, ``text``, ``yaml``.
+        text: the code.
+        line: index of the first line of the code in the page.
+        lines: indices of its lines with comment, fences and output, and the one after them.
+        comment: text of the HTML comment on the line before the fence, or nothing.
+        output: text of the ``text`` block that follows a ``python`` block, or None.
+    """
+
+    language: str
+    text: str
+    line: int
+    lines: tuple[int, int]
+    comment: str = ""
+    output: str | None = None
+
+    def _after(self, word: str) -> str:
+        return self.comment.removeprefix(word) if self.comment.startswith(word) else ""
+
+    @property
+    def quote(self) -> str:
+        """What the block quotes: ``path: name`` or ``path``; nothing for code of the page's own."""
+        return self._after("from ")
+
+    @property
+    def shown_because(self) -> str:
+        """Why the code is shown and not run; nothing where it is run."""
+        return self._after("shown: ")
+
+    @property
+    def raises(self) -> bool:
+        """The code ends in an exception, whose type and message are its output."""
+        return self.comment == "raises"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page, parsed when a property is asked for."""
+
+    path: Path
+    source: str
+
+    @cached_property
+    def tokens(self) -> list[Token]:
+        return MARKDOWN.parse(self.source)
+
+    @property
+    def step(self) -> int:
+        return int(self.path.name[:2])
+
+    @property
+    def name(self) -> str:
+        """The step's name, as in ``lessons.yaml``."""
+        return self.path.stem[3:]
+
+    @cached_property
+    def headings(self) -> list[tuple[int, str, tuple[int, int]]]:
+        """Level, text and lines (from, to) of all headings."""
+        return [
+            (int(token.tag[1:]), self.tokens[i + 1].content, (token.map[0], token.map[1]))
+            for i, token in enumerate(self.tokens)
+            if token.type == "heading_open" and token.map
+        ]
+
+    @property
+    def title(self) -> str:
+        """Of ``# Step N: title``, what follows the number."""
+        return self.headings[0][1].partition(": ")[2]
+
+    @property
+    def idea(self) -> str:
+        """Markdown of the first paragraph."""
+        start = next(token for token in self.tokens if token.type == "paragraph_open")
+        return self._lines(*(start.map or (0, 0)))
+
+    @cached_property
+    def sections(self) -> dict[str, str]:
+        """Markdown below each ``##`` heading."""
+        parts = [(text, lines) for level, text, lines in self.headings if level == 2]
+        ends = [lines[0] for _, lines in parts[1:]] + [len(self.source.splitlines())]
+        return {
+            text: self._lines(lines[1], end) for (text, lines), end in zip(parts, ends, strict=True)
+        }
+
+    @property
+    def reading(self) -> str:
+        """Markdown of "How to read the picture", or of "How to read the output"."""
+        wanted = ("How to read the picture", "How to read the output")
+        return next((self.sections[name] for name in wanted if name in self.sections), "")
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """All fenced blocks in order; the output of a ``python`` block is part of it."""
+        blocks: list[Block] = []
+        tokens = [token for token in self.tokens if token.level == 0]
+        for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
+            if token.type != "fence" or not token.map:
+                continue
+            if token.info == "text" and blocks and before and before.info == "python":
+                continue
+            start, end = token.map
+            comment, output = "", None
+            if before and before.map and before.content.startswith("<!--"):
+                comment = before.content.strip().removeprefix("<!--").removesuffix("-->").strip()
+                start = before.map[0]
+            if token.info == "python" and after and after.map and after.info == "text":
+                output, end = after.content, after.map[1]
+            line = token.map[0] + 1
+            blocks.append(Block(token.info, token.content, line, (start, end), comment, output))
+        return blocks
+
+    @property
+    def commands(self) -> list[str]:
+        """Lines of the ``bash`` blocks; a line that ends in a backslash has the next one, too."""
+        code = "".join(block.text for block in self.blocks if block.language == "bash")
+        return [line for line in code.replace("\\\n", " ").splitlines() if line.strip()]
+
+    def _inline(self, kind: str, attribute: str) -> list[str]:
+        children = [child for token in self.tokens for child in token.children or ()]
+        return [str(child.attrGet(attribute)) for child in children if child.type == kind]
+
+    @property
+    def images(self) -> list[str]:
+        """Addresses of the images, relative to the page."""
+        return self._inline("image", "src")
+
+    @property
+    def links(self) -> list[str]:
+        return self._inline("link_open", "href")
+
+    @property
+    def questions(self) -> list[str]:
+        """What the folded answers of "Three questions" answer."""
+        html = "".join(token.content for token in self.tokens if token.type == "html_block")
+        return [part.partition("</summary>")[0] for part in html.split("<summary>")[1:]]
+
+    @property
+    def words(self) -> int:
+        """Words of headings, paragraphs, tables and questions, without code blocks."""
+        texts = [token.content for token in self.tokens if token.type == "inline"]
+        return sum(len(text.split()) for text in texts + self.questions)
+
+    def with_quotes(self) -> str:
+        """The page's source with every quotation as its file has it now.
+
+        Raises:
+            ValueError: a quoted file or name does not exist.
+        """
+        lines = self.source.splitlines(keepends=True)
+        for block in reversed(self.blocks):
+            if block.quote:
+                end = block.line + block.text.count("\n")
+                lines[block.line : end] = source_of(block.quote, ROOT).splitlines(keepends=True)
+        return "".join(lines)
+
+    def _lines(self, start: int, end: int) -> str:
+        return "\n".join(self.source.splitlines()[start:end]).strip()
+
+
+def read(folder: Path = FOLDER) -> list[Page]:
+    """All pages in the order of their steps."""
+    return [Page(path, path.read_text()) for path in sorted(folder.glob("[0-9][0-9]-*.md"))]
+
+
+def find(step: int, folder: Path = FOLDER) -> Page | None:
+    """The page of a step, or None where there is none."""
+    return next((page for page in read(folder) if page.step == step), None)
+
+
+def main() -> int:
+    for page in read():
+        source = page.with_quotes()
+        if source != page.source:
+            page.path.write_text(source)
+            print(page.path.relative_to(ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What a learner has done: hints that were shown, and checks that passed."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from course.exercises.source import Exercise
+
+FILE = ".progress.json"
+NOT_BEGUN, STARTED, DONE, CHANGED = "not begun", "started", "done", "changed since it passed"
+
+
+@dataclass
+class Progress:
+    """The record of one folder, kept in its ``.progress.json``.
+
+    Args:
+        folder: the learner's folder.
+        hints: number of hints that were shown, by exercise.
+        passed: sha256 of the file that passed last, by exercise.
+    """
+
+    folder: Path
+    hints: dict[str, int] = field(default_factory=dict)
+    passed: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Progress":
+        """Raises ValueError where the record is damaged."""
+        path = folder / FILE
+        try:
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            hints = {str(name): int(count) for name, count in entry["hints"].items()}
+            passed = {str(name): str(digest) for name, digest in entry["passed"].items()}
+        except FileNotFoundError:
+            return cls(folder)
+        except OSError as error:
+            raise ValueError(
+                f"{path} cannot be read ({error.strerror}); name another folder with --folder"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{path} is damaged; delete it to begin a new record, your exercises stay"
+            ) from error
+        return cls(folder, hints, passed)
+
+    def write(self) -> None:
+        """The old record or the new one is whole at every moment.
+
+        Raises:
+            ValueError: the folder cannot be written to.
+        """
+        path = self.folder / FILE
+        unfinished = path.with_name(f"{FILE}.{os.getpid()}")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("w", encoding="utf-8") as file:
+                json.dump({"hints": self.hints, "passed": self.passed}, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except OSError as error:
+            raise ValueError(
+                f"{path} cannot be written ({error.strerror}); allow writing there, or name "
+                "another folder with --folder"
+            ) from error
+
+    def note(self, exercise: Exercise, digest: str) -> None:
+        """A file with this digest passed."""
+        self.passed[exercise.name] = digest
+        self.write()
+
+    def state(self, exercise: Exercise) -> str:
+        """``not begun``, ``started``, ``done`` or ``changed since it passed``."""
+        if not (self.folder / exercise.file).is_file():
+            return NOT_BEGUN
+        if exercise.name not in self.passed:
+            return STARTED
+        return DONE if self.passed[exercise.name] == self.digest(exercise) else CHANGED
+
+    def digest(self, exercise: Exercise) -> str:
+        """Of the learner's file; empty where there is none."""
+        path = self.folder / exercise.file
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
