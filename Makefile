@@ -1,7 +1,7 @@
 # Two commands from nothing: `make demo` and `make test`. Both set up what they need in .venv.
 PYTHON ?= python3
 LOCK ?= requirements.lock
-EXTRAS ?= dev,export,llm,serve
+EXTRAS ?= dev,export,kernels,llm,serve,sweep
 DATA ?= digits
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,13 +13,13 @@ CORE := $(VENV)/.core-$(name)
 ALL := $(VENV)/.extras-$(name)-$(subst $(comma),-,$(EXTRAS))
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(LOCK) --editable
 
-.PHONY: setup demo test lint format tensorboard lock clean
+.PHONY: setup demo test test-all docs notebooks lint format tensorboard lock clean
 
 setup: $(ALL)
 
 $(CORE): pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "gpu-learning needs Python 3.10 or newer; name one: make setup PYTHON=python3.12" >&2; exit 1; }
+	  { echo "gpu-learning needs Python 3.10 or newer; on RHEL 9: sudo dnf install python3.11, then make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "this Python has no venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
@@ -34,12 +34,25 @@ demo: $(CORE)
 	@$(BIN)/gpu-learning demo --data $(DATA)
 
 test: $(ALL)
-	$(BIN)/python -m pytest -n auto --maxprocesses 12 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 12 -m "not slow"
+
+# With the slow ones: compiled nets, several processes, kills, llama.cpp, Chromium.
+test-all: $(ALL)
+	$(BIN)/python -m pytest -n auto --maxprocesses 12 --durations 25
+
+# The code that the pages of the course quote, and the diagrams of its nets, as they are now.
+docs: $(CORE)
+	$(BIN)/python -m course.pages
+	$(BIN)/python -m course.diagrams
+
+notebooks: $(ALL)
+	$(BIN)/gpu-learning lessons notebooks --out notebooks --overwrite --execute
 
 lint: $(ALL)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python .ci/words.py
 
 format: $(ALL)
 	$(BIN)/ruff check --fix .
