@@ -95,7 +95,8 @@ def test_fit_score_and_export(
     checkpoint = next((workplace / "logs" / config).rglob("best.ckpt"))
     # Some modules build their net from the data; a checkpoint knows its shape.
     kind = type(TrainCLI(["fit", "-c", path, *options], run=False).model)
-    module = kind.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    # On the GPU, too: convolutions take TF32 there, on both sides.
+    module = kind.load_from_checkpoint(checkpoint, map_location="cuda", weights_only=True)
     inputs = torch.randn(16, *module.example_input_array.shape[1:])
     np.testing.assert_allclose(
         load(folder, device="cuda")(inputs.numpy()),

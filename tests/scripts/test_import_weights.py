@@ -154,14 +154,15 @@ def test_values_and_names_are_checked(gpu_learning: Command, workplace: Path) ->
     assert not Path("../evil").exists()
 
 
-@pytest.mark.parametrize("module", [MNISTCNN(lr=0.003), MNISTMLP(lr=0.003)])
+@pytest.mark.parametrize("kind", [MNISTCNN, MNISTMLP])
 def test_checkpoints_of_a_plain_trainer_are_tested_and_exported(
-    gpu_learning: Command, workplace: Path, module: MNISTCNN | MNISTMLP, device: str
+    gpu_learning: Command, workplace: Path, kind: type[MNISTCNN | MNISTMLP], device: str
 ) -> None:
+    module = kind(lr=0.003)
     trainer = quiet_trainer(max_epochs=2)
     trainer.fit(module, datamodule=DigitsDataModule())
     trainer.save_checkpoint("plain.ckpt")
-    name = type(module).__name__
+    name = kind.__name__
     right = accuracy(module.net.cpu(), DigitsDataModule.mean, DigitsDataModule.std)
     code, out, err = gpu_learning(*("test", "--model", name, *DIGITS, "--ckpt_path", "plain.ckpt"))
     assert code == 0, err
