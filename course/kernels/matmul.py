@@ -68,7 +68,7 @@ def _config(m: int, n: int, k: int, stages: int, warps: int) -> triton.Config:
 
 
 # Each is compiled and timed once for a shape and a type, on the GPU that is there. A config that
-# needs more shared memory than it has (float32 in the large ones) drops out by itself.
+# needs more shared memory than it has drops out by itself.
 CONFIGS = [
     _config(128, 256, 64, 3, 8),
     _config(128, 256, 64, 4, 8),
@@ -81,7 +81,31 @@ CONFIGS = [
     _config(64, 64, 32, 4, 4),
     _config(32, 32, 32, 3, 2),
 ]
-tuned_kernel = triton.autotune(configs=CONFIGS, key=["M", "N", "K", "PRECISION"])(matmul_kernel)
+IEEE_TILE = 64 * 64  # elements
+
+
+def worth_compiling(configs: list[triton.Config], arguments: dict, **_) -> list[triton.Config]:
+    """Those that are to be compiled and timed for these matrices.
+
+    IEEE float32 is multiplied outside of the tensor cores, every product an instruction of its own:
+    a large tile takes minutes to compile. Of tiles larger than the matrix, only the smallest.
+    """
+    kept = configs
+    if arguments["a_ptr"].dtype == torch.float32 and arguments["PRECISION"] == "ieee":
+        kept = [config for config in kept if _tile(config) <= IEEE_TILE]
+    size = max(arguments["M"] * arguments["N"], min(map(_tile, kept)))
+    return [config for config in kept if _tile(config) <= size]
+
+
+def _tile(config: triton.Config) -> int:
+    return config.kwargs["BLOCK_M"] * config.kwargs["BLOCK_N"]
+
+
+tuned_kernel = triton.autotune(
+    configs=CONFIGS,
+    key=["M", "N", "K", "PRECISION"],
+    prune_configs_by={"early_config_prune": worth_compiling},
+)(matmul_kernel)
 
 
 def matmul(a: Tensor, b: Tensor, precision: str = "ieee") -> Tensor:

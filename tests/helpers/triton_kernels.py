@@ -122,9 +122,26 @@ def decode() -> None:
             torch.testing.assert_close(got.float(), want, rtol=rtol, atol=atol)
 
 
+def tiles() -> None:
+    """The autotuner of the product compiles what may win, and no tile that takes minutes."""
+    from course.kernels.matmul import CONFIGS, worth_compiling
+
+    def kept(dtype: torch.dtype, m: int, n: int, precision: str = "ieee") -> set[tuple[int, int]]:
+        arguments = {"a_ptr": torch.empty(0, dtype=dtype), "M": m, "N": n, "PRECISION": precision}
+        found = worth_compiling(CONFIGS, arguments)
+        return {(one.kwargs["BLOCK_M"], one.kwargs["BLOCK_N"]) for one in found}
+
+    everything = {(one.kwargs["BLOCK_M"], one.kwargs["BLOCK_N"]) for one in CONFIGS}
+    assert kept(torch.bfloat16, 4096, 4096) == everything
+    assert kept(torch.float32, 4096, 4096, "tf32") == everything
+    assert kept(torch.float32, 4096, 4096) == {(64, 64), (32, 32)}
+    assert kept(torch.float32, 50, 33) == {(32, 32)}
+    assert kept(torch.float16, 16, 16) == {(32, 32)}
+
+
 if __name__ == "__main__":
     environment.choose(["triton"])
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = False
-    for check in (rows, matmul, cross_entropy, attention, decode):
+    for check in (rows, tiles, matmul, cross_entropy, attention, decode):
         check()
