@@ -12,7 +12,7 @@ from inference.runtimes.runtime import OnnxRuntime, Runtime
 if TYPE_CHECKING:
     from inference.text.generate import TextGenerator
 
-# Best first, by measurement. Files with native code (aoti) are run only where they are asked for.
+# Best first, by measurement.
 BEST = {
     # ExecuTorch is as fast as ONNX Runtime, but takes seconds to import and runs row by row.
     "cpu": (
@@ -22,7 +22,7 @@ BEST = {
     "cuda": ("pt2", "pt2-fp16", "torchscript", "pth"),
 }
 COMPILED = ("pt2", "pt2-fp16")
-RUNTIMES = (*BEST["cpu"], "pt2-fp16", "aoti", "aoti-fp16")
+RUNTIMES = (*BEST["cpu"], "pt2-fp16")
 
 
 def load(
@@ -39,8 +39,7 @@ def load(
 
     Args:
         folder: ``models/<name>``, made by ``gpu-learning export``.
-        runtime: format to run; None takes the best that is there and installed. ``aoti`` files
-            hold native code and are only taken when named.
+        runtime: format to run; None takes the best that is there and installed.
         device: ``cpu`` or ``cuda``. On ``cuda`` batches of one are replayed as a CUDA graph.
         threads: threads inside an operation; None for the library's default.
         compile: put a ``pt2`` or ``pt2-fp16`` file through torch.compile: seconds at the first

@@ -2,7 +2,7 @@
 
 A damaged file is refused before anything parses it. The checksums guard against damage, not
 against malice: who can write the folder can write a matching manifest. ONNX and safetensors files
-hold data only; TorchScript, ``.pt2`` and AOTInductor files are as trustworthy as their origin.
+hold data only; TorchScript and ``.pt2`` files are as trustworthy as their origin.
 """
 
 import hashlib

@@ -27,8 +27,7 @@ def main(argv: Sequence[str]) -> int:
         "models/NAME. Every file is read back by a fresh process and compared with eager on the "
         "test split; all pass, or nothing changes.",
         epilog=f"formats: {', '.join(FORMATS)}. torchscript and int8 use interfaces that torch has "
-        "deprecated; onnx, onnx-int8 and pt2 succeed them. aoti files hold native code for the "
-        "processor at hand. Language models have other formats: "
+        "deprecated; onnx, onnx-int8 and pt2 succeed them. Language models have other formats: "
         f"{', '.join(TEXT_FORMATS)} (by default {', '.join(TEXT_DEFAULT)}).",
     )
     parser.add_argument("source", type=Path, help="checkpoint, run folder or logs/<experiment>")

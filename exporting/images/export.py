@@ -93,7 +93,7 @@ def _write(
         "file": path.name,
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "device": device if made.native else "any",
+        "device": device if made.cuda_only else "any",
     }
     if made.batch is not None:
         entry["batch"] = made.batch

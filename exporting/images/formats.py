@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from exporting.images import executorch_files, native, onnx_files, state_dict
+from exporting.images import executorch_files, onnx_files, programs, state_dict
 from inference.runtimes.program_archive import checked_program
 
 Writer = Callable[[nn.Module, Tensor, Path, str], None]
@@ -35,7 +35,7 @@ class Format:
         needs: packages beyond torch.
         extra: the extra of pyproject.toml that has them.
         int8: the file must be seen to run int8 operations.
-        native: it is built for the device at hand; the others run anywhere.
+        cuda_only: it is made on a CUDA GPU and runs there alone; the others run anywhere.
         runs: it can be run on its own; what cannot is compared weight by weight.
     """
 
@@ -46,7 +46,7 @@ class Format:
     needs: tuple[str, ...] = ()
     extra: str = "export"
     int8: bool = False
-    native: bool = False
+    cuda_only: bool = False
     runs: bool = True
     calibrated: bool = False
     pixels: bool = False
@@ -96,7 +96,7 @@ def _save_script(net: nn.Module, path: Path) -> None:
 def write_pt2(net: nn.Module, example: Tensor, path: Path, device: str) -> None:
     """torch.export's graph with its weights, for any batch size."""
     content = io.BytesIO()
-    torch.export.save(native.program(net, example), content)
+    torch.export.save(programs.program(net, example), content)
     path.write_bytes(checked_program(content.getvalue()).getvalue())
 
 
@@ -119,10 +119,9 @@ FORMATS = {
         ".onnx", onnx_files.write_onnx_int8, drift=0.1, agreement=0.995, needs=_ONNX, int8=True
     ),
     "pt2": Format(".pt2", write_pt2),
-    "pt2-fp16": Format(".pt2", native.write_pt2_fp16, drift=2e-2, agreement=0.998, native=True),
-    # A GPU multiplies in TF32 where torch lets it: ten bits of mantissa.
-    "aoti": Format(".pt2", native.write_aoti, drift=1e-2, agreement=0.999, native=True),
-    "aoti-fp16": Format(".pt2", native.write_aoti_fp16, drift=2e-2, agreement=0.998, native=True),
+    "pt2-fp16": Format(
+        ".pt2", programs.write_pt2_fp16, drift=2e-2, agreement=0.998, cuda_only=True
+    ),
     "executorch": Format(
         ".pte",
         executorch_files.write_executorch,
@@ -152,7 +151,7 @@ def check_formats(names: list[str], device: str) -> None:
     """Refuses what cannot be written here, before anything is trained or written.
 
     Raises:
-        ValueError: an unknown format, a package or compiler that is missing, a device that is not.
+        ValueError: an unknown format, a package that is missing, a device that is not.
     """
     if not names:
         raise ValueError(f"no format given; there are {', '.join(FORMATS)}")
@@ -163,8 +162,8 @@ def check_formats(names: list[str], device: str) -> None:
         if missing:
             extras = ",".join(dict.fromkeys(("dev", "export", FORMATS[name].extra)))
             raise ValueError(f"{name} needs {', '.join(missing)}: make setup EXTRAS={extras}")
-        if FORMATS[name].native:
-            native.check(name, device)
+        if FORMATS[name].cuda_only and device != "cuda":
+            raise ValueError(f"{name} is for CUDA GPUs; use pt2 on the CPU")
     if len(set(names)) < len(names):
         raise ValueError("a format is named twice")
     if device == "cuda" and not torch.cuda.is_available():

@@ -15,7 +15,7 @@ from torch import nn
 
 from exporting.images.formats import FORMATS
 from exporting.images.source import Source
-from exporting.prober import Crashed, Prober
+from exporting.prober import Prober
 
 BATCHES = (1, 256)
 _SINGLES = 500  # inputs that are also run one at a time
@@ -110,12 +110,7 @@ def check_file(
             )
             checked["int8_operations"] = answer["operations"]
     except ValueError as error:
-        remedy = ""
-        if isinstance(error, Crashed) and name.startswith("aoti"):
-            remedy = "; compile it with the system's compiler: CXX=/usr/bin/g++"
-        raise ValueError(
-            f"the {name} file does not run in a fresh process: {error}{remedy}"
-        ) from error
+        raise ValueError(f"the {name} file does not run in a fresh process: {error}") from error
     _judge(name, checked, eager)
     return checked
 

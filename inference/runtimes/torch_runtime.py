@@ -1,4 +1,4 @@
-"""Exported files that torch runs: TorchScript, torch.export programs, AOTInductor packages."""
+"""Exported files that torch runs: TorchScript, torch.export programs, state dicts."""
 
 import io
 import logging
@@ -17,9 +17,7 @@ from inference.runtimes.state_dict import plain_net, read_state_dict
 
 
 class TorchRuntime(Runtime):
-    """Runs ``torchscript``, ``int8``, ``pt2``, ``aoti`` (also ``-fp16``) and ``pth`` files.
-
-    ``aoti`` files hold native code that was compiled for one kind of processor and one torch.
+    """Runs ``torchscript``, ``int8``, ``pt2``, ``pt2-fp16`` and ``pth`` files.
 
     Args:
         file: the file.
@@ -113,13 +111,6 @@ def _program(content: io.BytesIO, device: str) -> Any:
     return program.module().requires_grad_(False)
 
 
-def _aoti(content: io.BytesIO, device: str) -> Any:
-    import torch._inductor
-
-    # One caller at a time (see CudaGraphs), so that a CUDA graph can capture the run.
-    return torch._inductor.aoti_load_package(content, run_single_threaded=device == "cuda")
-
-
 def _state_dict(content: io.BytesIO, device: str) -> Any:
     return plain_net(read_state_dict(content.getvalue())).to(device)
 
@@ -130,6 +121,4 @@ _LOADERS = {
     "int8": _torchscript,
     "pt2": _program,
     "pt2-fp16": _program,
-    "aoti": _aoti,
-    "aoti-fp16": _aoti,
 }

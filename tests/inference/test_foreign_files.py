@@ -11,7 +11,7 @@ from exporting.commit import write_manifest
 from inference import load
 from inference.text.artifact import BEST as TEXT_BEST
 
-TENSOR_KINDS = ["onnx", "onnx-int8", "torchscript", "int8", "pt2", "pt2-fp16", "aoti", "executorch"]
+TENSOR_KINDS = ["onnx", "onnx-int8", "torchscript", "int8", "pt2", "pt2-fp16", "executorch"]
 CONFIG = {"context": 8, "vocab_size": 2, "width": 4, "heads": 2, "layers": 1, "tied": True} | (
     dict.fromkeys(("pre_norm", "gelu", "output_projection", "qkv_bias", "bias"), True)
 )

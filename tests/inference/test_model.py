@@ -205,8 +205,8 @@ def test_a_link_out_of_the_folder_is_not_followed(copied: Path, tmp_path: Path) 
 def test_what_load_cannot_do_is_said(artifact: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not exist"):
         load(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="no aoti to run; it has"):
-        load(artifact, "aoti")
+    with pytest.raises(ValueError, match="no pt2-fp16 to run; it has"):
+        load(artifact, "pt2-fp16")
     with pytest.raises(ValueError, match="no safetensors to run"):
         load(artifact, "safetensors")
     with pytest.raises(ValueError, match="not cpu or cuda"):

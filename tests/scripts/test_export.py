@@ -61,9 +61,9 @@ def test_classify_says_what_is_wrong(
     (workplace / "empty").mkdir()
     assert "no image in empty" in gpu_learning("classify", artifact, "empty")[2]
     assert "does not exist" in gpu_learning("classify", "models/none", "one.png")[2]
-    code, _, err = gpu_learning("classify", artifact, "one.png", "--runtime", "aoti")
+    code, _, err = gpu_learning("classify", artifact, "one.png", "--runtime", "pt2-fp16")
     assert code == 1
-    assert "has no aoti" in err
+    assert "has no pt2-fp16" in err
     assert gpu_learning("classify", artifact)[0] == 2
 
 

@@ -4,10 +4,11 @@ import httpx
 import pytest
 
 from tests.serving.conftest import Running
-from tests.serving.fuzz import checked, from_openapi, malformed
 
 pytest.importorskip("schemathesis", reason="the extra [dev] is not installed")
 pytest.importorskip("hypothesis", reason="the extra [dev] is not installed")
+
+from tests.serving.fuzz import checked, from_openapi, malformed
 
 
 @pytest.mark.slow

@@ -172,7 +172,7 @@ def test_answers() -> None:
         (["gguff"], "cpu", "net", "no format 'gguff'; there are"),
         ([], "cpu", "net", "no format given"),
         (["onnx", "onnx"], "cpu", "net", "twice"),
-        (["aoti-fp16"], "cpu", "net", "CUDA"),
+        (["pt2-fp16"], "cpu", "net", "CUDA"),
         (["onnx"], "cpu", ".hidden", "cannot name a model"),
         (["int8"], "cpu", "net", "none"),
     ],
@@ -211,4 +211,4 @@ def test_a_file_that_kills_its_reader_is_told_by_its_signal() -> None:
     with Prober() as prober:
         prober._process.kill()
         with pytest.raises(ValueError, match="was ended by signal 9"):
-            prober.ask("open", folder="models", format="aoti", device="cpu", threads=1)
+            prober.ask("open", folder="models", format="pt2", device="cpu", threads=1)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from exporting.images import Source, export
-from exporting.images.native import HalfInside, program
+from exporting.images.programs import HalfInside, program
 from inference import load
 from inference.runtimes.compiled import compiled, convolution, product
 

@@ -1,10 +1,5 @@
 """Artifacts on a GPU: what is built there, and batches of one as a CUDA graph."""
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +11,6 @@ from exporting.images import Source, export
 from inference import load
 from inference.runtimes.cuda_graphs import CudaGraphs
 from lightning_modules.nets import CNN
-from tests.conftest import ROOT
 
 pytestmark = pytest.mark.gpu
 
@@ -46,63 +40,6 @@ def _exported(path: Path, formats: list[str]) -> Path:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _exported(tmp_path_factory.mktemp("gpu") / "cnn", ["torchscript", "pt2", "pt2-fp16"])
-
-
-# In a process of its own: a compiler that hangs is then ended with its helpers.
-COMPILED = """
-import sys
-from pathlib import Path
-import torch
-import torch._inductor.config as config
-from torch import nn
-from exporting.images import Source
-from exporting.images import export
-config.aot_inductor.precompile_headers = False  # they pay from the second program on
-torch.manual_seed(0)
-net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval().requires_grad_(False)
-inputs = torch.randn(300, 4)
-description = {"task": "tensor", "input": {"shape": [4], "dtype": "float32"}, "labels": None}
-source = Source(net, inputs.numpy(), net(inputs).argmax(1).numpy(), description)
-export(source, Path(sys.argv[1]), [sys.argv[2]], sys.argv[3])
-"""
-LEAST_WORK = {
-    "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no pool of processes that import torch each
-    "TORCHINDUCTOR_MAX_AUTOTUNE": "0",
-    "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0",
-    "AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL": "O0",
-}
-
-
-def compile_with_a_limit(folder: Path, kind: str, device: str, seconds: float) -> None:
-    """Exports a small net; fails with what the compiler said last if that takes too long."""
-    folder.parent.mkdir(parents=True)
-    with (folder.parent / "compiler.log").open("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", COMPILED, folder, kind, device],
-            cwd=ROOT,
-            env=os.environ | LEAST_WORK | {"TORCHINDUCTOR_CACHE_DIR": str(folder.parent / "cache")},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            code = None
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        log.seek(0)
-        said = log.read()[-2000:]
-    assert code == 0, f"{kind} on {device}: {'ended' if code else 'too slow'}; it said: {said}"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["aoti", "aoti-fp16"])
-def test_a_graph_of_compiled_code_returns_the_same(tmp_path: Path, runtime: str) -> None:
-    if not shutil.which("g++"):
-        pytest.skip("no C++ compiler")
-    compile_with_a_limit(tmp_path / "models" / "net", runtime, "cuda", seconds=115)
-    _same_as_a_graph(tmp_path / "models" / "net", runtime)
 
 
 @pytest.mark.parametrize("runtime", ["torchscript", "pt2", "pt2-fp16"])
