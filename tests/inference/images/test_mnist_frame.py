@@ -10,7 +10,8 @@ from PIL import Image
 
 from datamodules.digits import DigitsDataModule
 from inference.images.preprocessing import to_mnist
-from scripts.bench.pages import HEIGHT, KINDS, WIDTH
+from scripts.bench.pages import KINDS
+from scripts.bench.paper import HEIGHT, WIDTH
 from tests.conftest import ROOT
 
 COUNT = 10  # one of each digit
