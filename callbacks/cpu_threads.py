@@ -73,7 +73,7 @@ class CPUThreads(pl.Callback):
                 return
             work = count_flops(module, example, trainer.precision_plugin) * rows
             threads = before if work >= WORTH_SHARING else 1
-            reason = f"a batch takes {_said(work)} operations"
+            reason = f"a batch takes {operations(work)} operations"
         torch.set_num_threads(threads)
         if trainer.training and threads != before:
             rank_zero_info(
@@ -83,7 +83,7 @@ class CPUThreads(pl.Callback):
         self._before = before
 
 
-def _said(count: float) -> str:
+def operations(count: float) -> str:
     """``400``, ``21 thousand``, ``4.5 million``."""
     for unit, name in ((1e6, " million"), (1e3, " thousand")):
         if count >= unit:
