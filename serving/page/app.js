@@ -151,7 +151,7 @@ function classes() {
   $("pad-takes").hidden = digits;
   $("undo").hidden = !digits;
   const { family, parameter_size: size } = details();
-  $("digits-about").textContent = size ? `The model is a ${family} with ${size} parameters.` : "";
+  $("digits-about").textContent = size ? `Model: ${family}, ${size} parameters.` : "";
   pad.classList.toggle("shown", !digits);
   if (!digits && drawing.strokes.length) clear();
   if (empty()) show(null);

@@ -94,7 +94,7 @@ def test_a_digit_is_drawn_and_recognised(visit, url: str, workplace: Path) -> No
     assert page.locator("#pad").get_attribute("aria-label") == "Drawing area, it shows a 7"
     says(page, "#seen-size", "What the net sees: 28 x 28 pixels.")
     assert page.locator("#seen").evaluate("image => image.naturalWidth") == 28
-    says(page, "#digits-about", "The model is a ")
+    says(page, "#digits-about", "Model: ")
     # The picture, saved and given as a file, is the same digit.
     picture = workplace / "seven.png"
     page.locator("#pad").screenshot(path=picture)
