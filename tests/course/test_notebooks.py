@@ -12,6 +12,7 @@ pytest.importorskip("ipykernel", reason="needs the extra notebooks")
 import nbformat
 
 from course import notebooks, pages
+from course.catalogue import read
 from tests.conftest import ROOT
 
 PAGES = pages.read()
@@ -110,8 +111,15 @@ def test_executed_lessons(gpu_learning, workplace: Path, step: str, shown: str) 
 
 def figures(notebook: nbformat.NotebookNode) -> dict[str, tuple[str, str]]:
     """What the last cell's table says of each figure: ours, and whether it is as expected."""
-    rows = [re.split(r"  +", line.strip()) for line in outputs(notebook).splitlines()]
-    return {row[0]: (row[-2], row[-1]) for row in rows if row[-1] in ("pass", "fail", "skipped")}
+    names = {figure.name for lesson in read() for figure in lesson.figures}
+    found = {}
+    for line in map(str.strip, outputs(notebook).splitlines()):
+        cells = re.split(r"  +", line)
+        # A long name is followed by a single blank.
+        name = max((n for n in names if line.startswith(f"{n} ")), key=len, default="")
+        if name and cells[-1] in ("pass", "fail", "skipped"):
+            found[name] = (cells[-2], cells[-1])
+    return found
 
 
 @pytest.mark.slow
