@@ -20,6 +20,7 @@ from callbacks.hparams import HParams
 from callbacks.learning_rate_log import LearningRateLog
 from callbacks.lr_scheduler import LRSchedulerCallback
 from callbacks.matmul_precision import MatmulPrecision
+from callbacks.model_summary import LayerSummary
 from callbacks.one_cycle import OneCycle
 from callbacks.plain_progress import PlainProgress
 from callbacks.predictions import PredictionFigures
@@ -49,6 +50,7 @@ __all__ = [
     "FitFigure",
     "HParams",
     "LRSchedulerCallback",
+    "LayerSummary",
     "LearningRateLog",
     "MatmulPrecision",
     "OneCycle",

@@ -48,7 +48,7 @@ def attention_figure(weights: list[Tensor], labels: list[str]) -> Figure:
 
 
 class AttentionMaps(pl.Callback):
-    """Adds ``attention`` to TensorBoard after every validation and, as PNG, to the run at the end.
+    """Adds ``images/attention`` to TensorBoard after every validation; the run gets a PNG.
 
     Args:
         text: what the model reads, the beginning of the validation text where it is empty; at most
@@ -99,7 +99,7 @@ class AttentionMaps(pl.Callback):
             # matplotlib's own font has no letters of many scripts, and draws boxes for them.
             warnings.filterwarnings("ignore", "Glyph")
             file = "attention.png" if save and not trainer.fast_dev_run else ""
-            add_figure(trainer, figure, "attention", file)
+            add_figure(trainer, figure, "images/attention", file)
 
 
 def _label(token: str) -> str:

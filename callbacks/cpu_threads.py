@@ -73,7 +73,7 @@ class CPUThreads(pl.Callback):
                 return
             work = count_flops(module, example, trainer.precision_plugin) * rows
             threads = before if work >= WORTH_SHARING else 1
-            reason = f"a batch takes {work / 1e6:,.0f} million operations"
+            reason = f"a batch takes {operations(work)} operations"
         torch.set_num_threads(threads)
         if trainer.training and threads != before:
             rank_zero_info(
@@ -81,3 +81,11 @@ class CPUThreads(pl.Callback):
                 "--cpu_threads.threads N or OMP_NUM_THREADS=N changes it"
             )
         self._before = before
+
+
+def operations(count: float) -> str:
+    """``400``, ``21 thousand``, ``4.5 million``."""
+    for unit, name in ((1e6, " million"), (1e3, " thousand")):
+        if count >= unit:
+            return f"{count / unit:,.{0 if count >= 10 * unit else 1}f}{name}"
+    return f"{count:,.0f}"

@@ -13,7 +13,7 @@ GRID = 120
 
 
 class DecisionBoundary(pl.Callback):
-    """Adds ``boundary`` to TensorBoard, and ``boundary.png`` to the run, when training ends.
+    """Adds ``images/boundary`` to TensorBoard, and ``boundary.png`` to the run, when training ends.
 
     One panel for each of ``count`` epochs, from the first epoch to the last, with the
     probability of class 1 as colour and the boundary at one half as a line.
@@ -45,7 +45,7 @@ class DecisionBoundary(pl.Callback):
 
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        add_figure(trainer, self._draw(trainer.datamodule), "boundary", "boundary.png")  # type: ignore[attr-defined]
+        add_figure(trainer, self._draw(trainer.datamodule), "images/boundary", "boundary.png")  # type: ignore[attr-defined]
 
     def _draw(self, data: Any) -> Figure:
         columns = 2 if len(self._seen) > 1 else 1

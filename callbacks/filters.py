@@ -58,7 +58,7 @@ def first_weight(module: pl.LightningModule) -> Tensor:
 
 
 class FirstLayerFilters(pl.Callback):
-    """Adds ``filters`` to TensorBoard before training and after every ``every_n_epochs`` epochs.
+    """Adds ``images/filters`` to TensorBoard before and every ``every_n_epochs`` epochs.
 
     Args:
         every_n_epochs: epochs between two images; one takes longer to draw than a GPU needs for
@@ -86,4 +86,5 @@ class FirstLayerFilters(pl.Callback):
     def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         weight = first_weight(pl_module)
         for logger in tensorboards(trainer):
-            logger.experiment.add_images("filters", filter_images(weight), trainer.global_step)
+            images, step = filter_images(weight), trainer.global_step
+            logger.experiment.add_images("images/filters", images, step)

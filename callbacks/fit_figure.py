@@ -29,7 +29,7 @@ def draw_fit(x: Tensor, y: Tensor, curves: dict[str, tuple[Tensor, Tensor]]) -> 
 
 
 class FitFigure(pl.Callback):
-    """Adds ``fit`` to TensorBoard, and ``fit.png`` to the run, when training ends.
+    """Adds ``images/fit`` to TensorBoard, and ``fit.png`` to the run, when training ends.
 
     For modules with one input and one output. The figure extends half the width of the data
     beyond it on both sides.
@@ -46,4 +46,4 @@ class FitFigure(pl.Callback):
         with torch.no_grad():
             predicted = pl_module(wide)
         curve = (wide.cpu(), predicted.cpu())
-        add_figure(trainer, draw_fit(x.cpu(), y.cpu(), {"net": curve}), "fit", "fit.png")
+        add_figure(trainer, draw_fit(x.cpu(), y.cpu(), {"net": curve}), "images/fit", "fit.png")

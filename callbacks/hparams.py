@@ -5,22 +5,25 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams
 
-from callbacks.tensorboard import tensorboards
+from callbacks.tensorboard import CurvesLogger, curve, tensorboards
 
 
 class HParams(pl.Callback):
     """Lists the hyperparameters beside ``metrics`` on TensorBoard's HParams page.
 
     The page reads each metric from the scalar of the same name, so a run shows its validation
-    accuracy while it trains and its test accuracy once it was tested, and never a placeholder.
+    accuracy while it trains and its test accuracy once it was tested, and never a placeholder. It
+    shows five hyperparameters until more are asked for: the learning rate, the batch size and what
+    a sweep varies come first.
 
     Args:
         metrics: names of logged scalars.
     """
 
-    def __init__(self, metrics: tuple[str, ...] = ("val/acc", "test/acc")) -> None:
+    def __init__(self, metrics: tuple[str, ...] = ("val/acc", "test/acc", "val/loss")) -> None:
         self.metrics = metrics
         self.values: dict[str, Any] = {}  # listed as well: what a sweep varies beyond the modules
 
@@ -38,8 +41,23 @@ class HParams(pl.Callback):
         }
         for logger in tensorboards(trainer):
             writer = logger.experiment._get_file_writer()
-            for summary in hparams(plain, dict.fromkeys(self.metrics)):
+            summaries = hparams(plain, dict.fromkeys(self.metrics))
+            self._arrange(summaries[0], isinstance(logger, CurvesLogger))
+            for summary in summaries:
                 writer.add_summary(summary)
+
+    def _arrange(self, summary: Any, curves: bool) -> None:
+        """Sets what torch leaves out of the page's description: order, and folders of metrics."""
+        plugin = summary.value[0].metadata.plugin_data
+        page = HParamsPluginData.FromString(plugin.content)
+        for column in page.experiment.hparam_infos:
+            # TensorBoard sorts those that differ between runs before the others.
+            column.differs = column.name in ("lr", "batch_size", *self.values)
+        for name, column in zip(self.metrics, page.experiment.metric_infos, strict=True):
+            column.display_name = name
+            if curves:
+                column.name.group, column.name.tag = curve(name)
+        plugin.content = page.SerializeToString()
 
 
 def _typed(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:

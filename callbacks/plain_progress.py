@@ -1,17 +1,21 @@
 """Progress for a pipe or a log file: one line per epoch."""
 
 import time
+from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 
 class PlainProgress(ProgressBar):
     """Prints ``epoch 2/5  train/loss 0.1012  val/acc 0.9734  8.1 s`` after every epoch.
 
     A progress bar redraws its line with control characters, which a file keeps. Scores of an
-    earlier validation are not repeated in epochs without one.
+    earlier validation are not repeated in epochs without one. The training loss is the mean over
+    the epoch's steps, in this process; what a logger gets is the loss of single steps.
 
     Args:
         every_n_epochs: epochs per line, for runs of very many short ones.
@@ -23,6 +27,7 @@ class PlainProgress(ProgressBar):
         self._enabled = True
         self._began = 0.0
         self._validated = False
+        self._losses: list[Tensor] = []
 
     def disable(self) -> None:
         self._enabled = False
@@ -37,9 +42,21 @@ class PlainProgress(ProgressBar):
     def on_train_start(self, *_: object) -> None:
         # A run resumed within an epoch has no on_train_epoch_start for the rest of it.
         self._began = time.perf_counter()
+        self._losses.clear()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: object) -> None:
         self._began = time.perf_counter()
+        self._losses.clear()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        outputs = outputs if isinstance(outputs, dict) else {"loss": outputs}
+        if (loss := outputs.get("loss")) is None:  # a training_step that skipped its step
+            return
+        # A batch that held several optimizer steps comes with the loss of each of them; that of a
+        # part of a step is already divided by the number of parts.
+        parts = trainer.accumulate_grad_batches
+        losses = outputs.get("losses", loss * parts if parts > 1 else loss)
+        self._losses.append(losses.detach().reshape(-1))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._validated = not trainer.sanity_checking
@@ -49,11 +66,13 @@ class PlainProgress(ProgressBar):
         epoch = trainer.current_epoch + 1
         if epoch % self.every_n_epochs and epoch != trainer.max_epochs:
             return
-        names = ("train/loss", *(("val/loss", "val/acc") if self._validated else ()))
+        names = ("val/loss", "val/acc") if self._validated else ()
         self._validated = False
         metrics = {
             name: float(value) for name, value in trainer.callback_metrics.items() if name in names
         }
+        if self._losses:
+            metrics["train/loss"] = float(torch.cat(self._losses).mean())
         values = "  ".join(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))
         seconds = time.perf_counter() - self._began
         self.print(f"epoch {epoch}/{trainer.max_epochs}  {values}  {seconds:.1f} s")

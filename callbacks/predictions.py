@@ -29,11 +29,12 @@ def prediction_figure(
         probabilities: (N, C).
         labels: (N,).
         title: title of the figure.
-        columns: images per row.
+        columns: images per row, at most.
         names: of the classes; their numbers if None.
     """
     names = names or [str(number) for number in range(probabilities.shape[1])]
     confidence, predicted = probabilities.max(dim=1)
+    columns = max(3, min(columns, len(images)))  # three are as wide as the title
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(columns * 1.25, max(rows, 1) * 1.55 + 0.5), layout="constrained")
     figure.suptitle(title)

@@ -5,6 +5,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from callbacks.tensorboard import curve as place
 from course.runner import Run
 
 SCHEDULERS: dict[str, dict[str, Any]] = {
@@ -46,9 +47,10 @@ def schedules(run: Run) -> dict[str, Any]:
 
 
 def read(run: Run, tag: str, scalar: str) -> Curve:
-    """A scalar of a run as (step, value)."""
-    events = EventAccumulator(str(run.folder / tag), size_guidance={"scalars": 0}).Reload()
-    return [(event.step, event.value) for event in events.Scalars(scalar)]
+    """A metric of a run as (step, value)."""
+    folder, name = place(scalar)
+    events = EventAccumulator(str(run.folder / tag / folder), size_guidance={"scalars": 0})
+    return [(event.step, event.value) for event in events.Reload().Scalars(name)]
 
 
 def draw(rates: dict[str, Curve], losses: dict[str, Curve]) -> Figure:

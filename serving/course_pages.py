@@ -16,6 +16,8 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
+from serving.colored_code import colored
+
 _ROOT = Path(__file__).parents[1]
 # Where a wheel has them, and where the repository has them.
 _FOLDERS = (_ROOT / "course" / "docs", _ROOT / "docs" / "course")
@@ -83,7 +85,7 @@ class _Renderer(RendererHTML):
         token = tokens[idx]
         language = escape(token.info.strip() or "text")
         kind = f'class="{language}" tabindex="0" role="region" aria-label="{language}"'
-        return f"<pre {kind}><code>{escape(token.content)}</code></pre>\n"
+        return f"<pre {kind}><code>{colored(token.content, language)}</code></pre>\n"
 
     def code_block(self, tokens: Sequence[Token], idx: int, options, env) -> str:
         return self.fence(tokens, idx, options, env)

@@ -16,7 +16,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from jsonargparse.util import import_object
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import (
     LightningCLI,
     LRSchedulerTypeTuple,
@@ -28,6 +28,7 @@ from callbacks import (
     CPUThreads,
     FiniteLoss,
     HParams,
+    LayerSummary,
     LearningRateLog,
     PlainProgress,
     RNGState,
@@ -234,6 +235,9 @@ class TrainCLI(LightningCLI):
         elif not any(isinstance(callback, ProgressBar) for callback in callbacks):
             bar = RichProgressBar(refresh_rate=10) if sys.stdout.isatty() else PlainProgress()
             callbacks.append(bar)
+        summarized = any(isinstance(callback, ModelSummary) for callback in callbacks)
+        if trainer.enable_model_summary is not False and not summarized:
+            callbacks.append(LayerSummary())
         if self._name != "fit":
             callbacks.append(CheckpointProgress())
         trainer.callbacks = callbacks

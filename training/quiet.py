@@ -10,6 +10,7 @@ _RECORDS = {
         "TPU available",
         "Loading `train_dataloader` to estimate",
         "You are using a CUDA device",
+        "Trainer already configured with model summary",
     ),
     "lightning.pytorch.accelerators.cuda": ("LOCAL_RANK",),
     "lightning.pytorch.trainer.connectors.checkpoint_connector": ("`weights_only` was not set",),

@@ -114,6 +114,14 @@ class Classifier(Model):
         predictions = iter(self._classify(good) if good else [])
         return [next(predictions) if isinstance(one, tuple) else one for one in results]
 
+    def seen(self, image: Any, invert: bool | None = None) -> np.ndarray:
+        """An image (C, H, W) in [0, 1] as the net gets it, before its normalization.
+
+        Raises:
+            ValueError: as :meth:`predict`.
+        """
+        return self._frame(image, invert)[0]
+
     def _frame(self, image: Any, invert: bool | None) -> tuple[np.ndarray, bool]:
         assert self.manifest.preprocessing is not None
         return frame(self.manifest.preprocessing, image, self.manifest.input_shape, invert)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import io
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from serving.streaming import unless_gone
 from serving.wire import read, timestamp
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from inference.images.classifier import Classifier, Prediction
 
 router = APIRouter(tags=["Pictures"])
@@ -46,16 +49,18 @@ async def classify(request: Request) -> Response:
     server = state(request)
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         name, images, keep_alive = await _form(request, server)
+        seen = False
     else:
         asked = await read(ClassifyRequest, request)
         name, keep_alive = asked.model or "", seconds(asked.keep_alive)
+        seen = asked.seen
         _check_count(len(asked.images), server)
         images = [await asyncio.to_thread(_decoded, image) for image in asked.images]
     if not name:
         raise ApiError(400, "model is required")
     artifact = server.registry.find(name)
     need(artifact, name, CLASSIFY, "classify")
-    work = _run(server, artifact, images, keep_alive)
+    work = _run(server, artifact, images, keep_alive, seen)
     results = await unless_gone(request.receive, work, server.settings.answer_seconds)
     return JSONResponse(
         {
@@ -68,7 +73,11 @@ async def classify(request: Request) -> Response:
 
 
 async def _run(
-    server: State, artifact: Any, images: list[bytes | ApiError], keep_alive: float | None
+    server: State,
+    artifact: Any,
+    images: list[bytes | ApiError],
+    keep_alive: float | None,
+    seen: bool,
 ) -> list[dict[str, Any]]:
     largest = server.settings.max_image
     async with server.registry.use(artifact, keep_alive) as loaded:
@@ -78,12 +87,14 @@ async def _run(
         # unpacked. Whoever goes away, or ends the server, does not wait for the rest.
         for image in images:
             async with server.pictures:
-                one = await asyncio.to_thread(_classify, loaded.classifier, image, largest)
+                one = await asyncio.to_thread(_classify, loaded.classifier, image, largest, seen)
             results.append(one)
         return results
 
 
-def _classify(classifier: Classifier, image: bytes | ApiError, largest: int) -> dict[str, Any]:
+def _classify(
+    classifier: Classifier, image: bytes | ApiError, largest: int, seen: bool
+) -> dict[str, Any]:
     if isinstance(image, ApiError):
         return {"error": image.text}
     if len(image) > largest:
@@ -94,7 +105,8 @@ def _classify(classifier: Classifier, image: bytes | ApiError, largest: int) -> 
         return {"error": str(error)}
     if isinstance(answer, Exception):
         return {"error": str(answer)}
-    return _fields(answer, classifier.manifest.labels or ())
+    fields = _fields(answer, classifier.manifest.labels or ())
+    return fields | {"seen": _png(classifier.seen(image))} if seen else fields
 
 
 def _fields(answer: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
@@ -106,6 +118,17 @@ def _fields(answer: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
             label: round(share, 6) for label, share in zip(labels, answer.all_probs, strict=True)
         },
     }
+
+
+def _png(pixels: np.ndarray) -> str:
+    """Pixels (C, H, W) in [0, 1] as a data URL."""
+    from PIL import Image
+
+    bytes_ = (pixels * 255).round().astype("uint8").transpose(1, 2, 0)
+    image = Image.fromarray(bytes_[..., 0] if bytes_.shape[2] == 1 else bytes_)
+    file = io.BytesIO()
+    image.save(file, "png")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _check_count(count: int, server: State) -> None:

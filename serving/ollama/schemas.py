@@ -108,3 +108,4 @@ class ClassifyRequest(Wire):
     model: str | None = None
     images: list[str] = Field(default_factory=list)
     keep_alive: Any = None
+    seen: bool = False

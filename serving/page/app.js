@@ -150,6 +150,8 @@ function classes() {
   $("pad-draws").hidden = !digits;
   $("pad-takes").hidden = digits;
   $("undo").hidden = !digits;
+  const { family, parameter_size: size } = details();
+  $("digits-about").textContent = size ? `Model: ${family}, ${size} parameters.` : "";
   pad.classList.toggle("shown", !digits);
   if (!digits && drawing.strokes.length) clear();
   if (empty()) show(null);
@@ -245,7 +247,7 @@ async function read() {
   const mine = (reading.now = new AbortController());
   const began = performance.now();
   try {
-    const body = { model, images: [encoded()] };
+    const body = { model, images: [encoded()], seen: true };
     const answer = await (await ask("api/classify", body, mine.signal)).json();
     if (reading.now !== mine) return;
     reading.gap = Math.min(Math.max(1.5 * (performance.now() - began), 50), 1000);
@@ -285,12 +287,21 @@ function show(result) {
     number.textContent = result ? percent(share) : "";
     bars.children[i].classList.toggle("best", label === result?.label);
   });
+  const seen = $("seen");
+  seen.hidden = !result?.seen;
+  if (result?.seen) seen.src = result.seen;
+  else $("seen-size").textContent = "";
   $("best-label").textContent = result?.label ?? "";
   $("best-share").textContent = result ? percent(result.confidence) : "";
   const area = draws() ? "Drawing area" : "Image area";
   const what = draws() ? `a ${result?.label}` : result?.label;
   pad.setAttribute("aria-label", result ? `${area}, it shows ${what}` : `${area}, empty`);
 }
+
+$("seen").addEventListener("load", () => {
+  const { naturalWidth: width, naturalHeight: height } = $("seen");
+  $("seen").alt = $("seen-size").textContent = `What the net sees: ${width} x ${height} pixels.`;
+});
 
 function newBar() {
   const row = document.createElement("li");

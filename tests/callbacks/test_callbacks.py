@@ -191,13 +191,13 @@ def test_tensorboard_holds_what_was_promised(tmp_path: Path, device: str) -> Non
     assert {"train/loss", "val/loss", "val/acc", "test/acc", "train/images_per_sec"} <= scalars
     assert not any("hp_metric" in name for name in scalars)
     assert set(log.Tags()["images"]) == {
-        "filters",
+        "images/filters",
         "test/confusion",
         "test/mistakes",
         "test/predictions",
     }
     assert log.Tags()["graph"]
-    assert len(log.Images("filters")) == 3
+    assert len(log.Images("images/filters")) == 3
     plugins = log.summary_metadata.values()
     pages = [m.plugin_data.content for m in plugins if m.plugin_data.plugin_name == "hparams"]
     listed = {
@@ -236,7 +236,7 @@ def test_filters_are_drawn_every_few_epochs(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path, default_hp_metric=False)
     run = trainer(FirstLayerFilters(every_n_epochs=2), logger=logger, max_epochs=5)
     run.fit(Small(), datamodule=DigitsDataModule())
-    steps = [image.step for image in events(logger).Images("filters")]
+    steps = [image.step for image in events(logger).Images("images/filters")]
     assert steps == [0, run.global_step // 5 * 2, run.global_step // 5 * 4]
     with pytest.raises(ValueError, match="every_n_epochs must be at least 1, got 0"):
         FirstLayerFilters(every_n_epochs=0)
@@ -256,8 +256,33 @@ def test_plain_progress_prints_one_line_an_epoch(
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 2
     assert lines[1].startswith("epoch 2/2  train/loss ")
+    assert " val/acc " in lines[1]
     assert "\x1b" not in lines[1]
     assert "\r" not in lines[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 3}])
+def test_plain_progress_prints_the_mean_loss_of_the_epoch(
+    capsys: pytest.CaptureFixture[str], device: str, options: dict
+) -> None:
+    seen: list[float] = []
+
+    class Kept(Small):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            seen.append(loss.item())
+            return loss
+
+    trainer(PlainProgress(), **options).fit(Kept(), datamodule=DigitsDataModule())
+    half = len(seen) // 2
+    for line, losses in zip(
+        capsys.readouterr().out.strip().splitlines(),
+        (seen[:half], seen[half:]),
+        strict=True,
+    ):
+        printed = float(line.split("train/loss ")[1].split()[0])
+        assert printed == pytest.approx(sum(losses) / half, abs=1e-4)
+        assert printed != pytest.approx(losses[-1], abs=1e-3)
 
 
 def test_plain_progress_repeats_no_old_validation(

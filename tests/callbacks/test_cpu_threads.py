@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from callbacks import CPUThreads
-from callbacks.cpu_threads import VARIABLES
+from callbacks.cpu_threads import VARIABLES, operations
 from datamodules import DigitsDataModule
 from lightning_modules import MNISTCNN, MNISTMLP
 from tests.conftest import quiet_trainer
@@ -67,6 +67,14 @@ def test_an_asked_number_is_taken() -> None:
 def test_a_variable_of_the_user_is_respected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "2")
     assert set(_fit(MNISTCNN(), CPUThreads())) == {2}
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [(416, "416"), (9_300, "9.3 thousand"), (20e3, "20 thousand"), (21.3e6, "21 million")],
+)
+def test_the_work_is_told_in_a_unit_that_fits(work: float, said: str) -> None:
+    assert operations(work) == said
 
 
 def test_unknown_work_changes_nothing() -> None:

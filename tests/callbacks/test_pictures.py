@@ -19,7 +19,7 @@ def test_picture(workplace: Path, config: str, name: str, device: str) -> None:
     pixels = imread(run / f"{name}.png")
     assert pixels.shape[1] == 800
     assert pixels.std() > 0.05
-    assert name in EventAccumulator(str(run)).Reload().Tags()["images"]
+    assert f"images/{name}" in EventAccumulator(str(run)).Reload().Tags()["images"]
 
 
 def test_embeddings_are_in_the_projector(workplace: Path, device: str) -> None:

@@ -12,6 +12,7 @@ pytest.importorskip("ipykernel", reason="needs the extra notebooks")
 import nbformat
 
 from course import notebooks, pages
+from course.catalogue import read
 from tests.conftest import ROOT
 
 PAGES = pages.read()
@@ -106,6 +107,51 @@ def test_executed_lessons(gpu_learning, workplace: Path, step: str, shown: str) 
     assert bool(pictures) == (step == "7")
     # Data and logs are those of the folder in which the command was typed.
     assert (workplace / "logs" / "lessons").is_dir()
+
+
+def figures(notebook: nbformat.NotebookNode) -> dict[str, tuple[str, str]]:
+    """What the last cell's table says of each figure: ours, and whether it is as expected."""
+    names = {figure.name for lesson in read() for figure in lesson.figures}
+    found = {}
+    for line in map(str.strip, outputs(notebook).splitlines()):
+        cells = re.split(r"  +", line)
+        # A long name is followed by a single blank.
+        name = max((n for n in names if line.startswith(f"{n} ")), key=len, default="")
+        if name and cells[-1] in ("pass", "fail", "skipped"):
+            found[name] = (cells[-2], cells[-1])
+    return found
+
+
+@pytest.mark.slow
+def test_an_executed_lesson_on_mnist(gpu_learning, workplace: Path) -> None:
+    if not (ROOT / "data" / "MNIST" / "raw" / "t10k-images-idx3-ubyte").is_file():
+        pytest.skip(f"MNIST is not in {ROOT / 'data'}")
+    (workplace / "data").symlink_to(ROOT / "data")
+    code, _, err = gpu_learning("lessons", "notebooks", "15", "--execute")
+    assert code == 0, err
+    found = figures(*written(workplace / "notebooks"))
+    assert found["parameters trained"] == ("325", "pass")
+    assert found["checkpoint names the backbone"] == ("yes", "pass")
+    ours, status = found["test accuracy, mean of 3 seeds"]
+    assert (float(ours) >= 0.9977, status) == (True, "pass")
+
+
+@pytest.mark.slow
+def test_executed_lessons_on_gpt2_offline(gpu_learning, workplace: Path) -> None:
+    pytest.importorskip("transformers", reason="needs the extra llm")
+    pytest.importorskip("peft", reason="needs the extra llm")
+    code, _, err = gpu_learning("lessons", "notebooks", "23", "24", "--execute")
+    assert code == 0, err
+    writes, learns = map(figures, written(workplace / "notebooks"))
+    assert writes["parameters"] == ("124,439,808", "pass")
+    assert writes["offline: greedy tokens are transformers'"] == ("yes", "pass")
+    bits = [float(writes[f"offline: bits per token at {t}"][0]) for t in (0.1, 0.8, 1.5)]
+    assert bits == sorted(bits)
+    assert learns["parameters trained"] == ("294,912", "pass")
+    assert learns["parameters trained at rank 64"] == ("2,359,296", "pass")
+    assert float(learns["offline: held-out loss, after / before"][0]) <= 0.9
+    assert float(learns["offline: merged, difference"][0]) <= 1e-4
+    assert {status for _, status in (writes | learns).values()} <= {"pass", "skipped"}
 
 
 def test_a_cell_that_fails_fails_the_command(

@@ -1,6 +1,7 @@
 """Images of one's own from the folder to the page: four classes in colour, with bad files."""
 
 import base64
+import io
 import json
 import logging
 import warnings
@@ -64,7 +65,7 @@ def test_it_was_learned(project: Path) -> None:
     assert events.Scalars("test/acc")[-1].value >= 0.95
     for name in CLASSES:
         assert f"test/acc_{name}" in events.Tags()["scalars"]
-    assert {"test/predictions", "test/confusion", "filters"} <= set(events.Tags()["images"])
+    assert {"test/predictions", "test/confusion", "images/filters"} <= set(events.Tags()["images"])
     assert (run / "predictions.png").is_file()
 
 
@@ -114,6 +115,16 @@ def test_the_server_answers_with_names(project: Path, pictures: Path) -> None:
         assert good["digit"] is None
         assert list(good["probabilities"]) == sorted(CLASSES)
         assert "not an image" in bad["error"]
+        assert "seen" not in good
+        again, bad = httpx.post(f"{url}/api/classify", json=body | {"seen": True}).json()["results"]
+        assert (again["label"], list(bad)) == (name, ["error"])
+        content = base64.b64decode(again["seen"].removeprefix("data:image/png;base64,"))
+        with Image.open(io.BytesIO(content)) as seen:
+            shown = np.asarray(seen.convert("RGB"), dtype=np.float32) / 255
+        classifier = load(project / "models" / "shapes")
+        expected = classifier.seen(path).transpose(1, 2, 0)
+        assert shown.shape[:2] == tuple(classifier.manifest.input_shape[-2:])
+        assert np.abs(shown - expected).max() <= 0.5 / 255 + 1e-6
         files = {"images": path.read_bytes()}
         answer = httpx.post(f"{url}/api/classify", data={"model": "shapes"}, files=files).json()
         assert answer["results"][0]["label"] == name

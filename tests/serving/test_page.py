@@ -92,12 +92,16 @@ def test_a_digit_is_drawn_and_recognised(visit, url: str, workplace: Path) -> No
     says(page, "#best-label", "7")
     assert page.locator("#bars li.best > span").first.inner_text() == "7"
     assert page.locator("#pad").get_attribute("aria-label") == "Drawing area, it shows a 7"
+    says(page, "#seen-size", "What the net sees: 28 x 28 pixels.")
+    assert page.locator("#seen").evaluate("image => image.naturalWidth") == 28
+    says(page, "#digits-about", "Model: ")
     # The picture, saved and given as a file, is the same digit.
     picture = workplace / "seven.png"
     page.locator("#pad").screenshot(path=picture)
     page.keyboard.press("Delete")
     page.locator("#clear").click()
     page.locator("#best-label:empty").wait_for(state="attached")
+    assert page.locator("#seen").is_hidden()
     page.set_input_files("#file", picture)
     says(page, "#best-label", "7")
     # A file that is no picture is told as the server tells it.

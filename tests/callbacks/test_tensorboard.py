@@ -1,0 +1,82 @@
+"""The run's own TensorBoard logger: which chart a metric is in, and what HParams reads."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from callbacks import HParams, LearningRateLog
+from callbacks.tensorboard import CurvesLogger, curve
+from datamodules import DigitsDataModule
+from lightning_modules import MNISTMLP
+from tests.conftest import quiet_trainer
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("train/loss", ("train", "curves/loss")),
+        ("val/loss", ("val", "curves/loss")),
+        ("val/bits_per_char", ("val", "curves/bits_per_char")),
+        ("train/images_per_sec", ("", "speed/images_per_sec")),
+        ("train/mfu", ("", "speed/mfu")),
+        ("lr", ("", "curves/lr")),
+        ("lr/group1", ("", "curves/lr/group1")),
+        ("test/acc_7", ("", "test/acc_7")),
+        ("drift/perplexity", ("", "drift/perplexity")),
+    ],
+)
+def test_where_a_metric_is_drawn(name: str, place: tuple[str, str]) -> None:
+    assert curve(name) == place
+
+
+@pytest.fixture
+def logger(tmp_path: Path, device: str) -> CurvesLogger:
+    logger = CurvesLogger(tmp_path, name="run", default_hp_metric=False)
+    run = quiet_trainer(
+        max_epochs=2,
+        log_every_n_steps=5,
+        logger=logger,
+        callbacks=[HParams(("val/acc", "test/acc")), LearningRateLog()],
+    )
+    model, data = MNISTMLP(hidden=(16,)), DigitsDataModule()
+    run.fit(model, datamodule=data)
+    run.test(model, datamodule=data, verbose=False)
+    return logger
+
+
+def scalars(folder: Path) -> dict[str, list[int]]:
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return {tag: [e.step for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_training_and_validation_share_a_chart(logger: CurvesLogger) -> None:
+    run = Path(logger.log_dir)
+    train, val, own = scalars(run / "train"), scalars(run / "val"), scalars(run)
+    assert set(train) == {"curves/loss"}
+    assert set(val) == {"curves/loss", "curves/acc"}
+    assert train["curves/loss"][:3] == [4, 9, 14]
+    assert len(val["curves/loss"]) == 2
+    assert {"curves/lr", "test/acc", "test/loss"} <= set(own)
+    assert not {"epoch", "curves/epoch"} & set(own)
+    assert not list(run.glob("*/hparams.yaml"))  # a folder of curves is no run of its own
+
+
+def test_hparams_reads_the_curves_and_shows_the_learning_rate(logger: CurvesLogger) -> None:
+    events = EventAccumulator(logger.log_dir).Reload()
+    content = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+    page = HParamsPluginData.FromString(content).experiment
+    assert {column.name for column in page.hparam_infos if column.differs} == {"lr", "batch_size"}
+    metrics = [(m.display_name, m.name.group, m.name.tag) for m in page.metric_infos]
+    assert metrics == [("val/acc", "val", "curves/acc"), ("test/acc", "", "test/acc")]
+    for _, folder, tag in metrics:
+        assert tag in scalars(Path(logger.log_dir) / folder)
+
+
+def test_it_travels_to_other_processes(logger: CurvesLogger) -> None:
+    other = pickle.loads(pickle.dumps(logger))
+    other.log_metrics({"val/loss": 0.5, "epoch": 2}, step=99)
+    other.finalize("success")
+    assert scalars(Path(logger.log_dir) / "val")["curves/loss"][-1] == 99
