@@ -4,7 +4,6 @@ import time
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
@@ -27,7 +26,8 @@ class PlainProgress(ProgressBar):
         self._enabled = True
         self._began = 0.0
         self._validated = False
-        self._losses: list[Tensor] = []
+        self._loss: Tensor | None = None  # sum over the steps of this epoch
+        self._steps = 0
 
     def disable(self) -> None:
         self._enabled = False
@@ -42,11 +42,11 @@ class PlainProgress(ProgressBar):
     def on_train_start(self, *_: object) -> None:
         # A run resumed within an epoch has no on_train_epoch_start for the rest of it.
         self._began = time.perf_counter()
-        self._losses.clear()
+        self._loss, self._steps = None, 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: object) -> None:
         self._began = time.perf_counter()
-        self._losses.clear()
+        self._loss, self._steps = None, 0
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, *_: Any) -> None:
         outputs = outputs if isinstance(outputs, dict) else {"loss": outputs}
@@ -56,7 +56,10 @@ class PlainProgress(ProgressBar):
         # part of a step is already divided by the number of parts.
         parts = trainer.accumulate_grad_batches
         losses = outputs.get("losses", loss * parts if parts > 1 else loss)
-        self._losses.append(losses.detach().reshape(-1))
+        # A sum is memory of its own; a CUDA graph writes the next loss to where this one is.
+        total = losses.detach().sum()
+        self._loss = total if self._loss is None else self._loss + total
+        self._steps += losses.numel()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._validated = not trainer.sanity_checking
@@ -71,8 +74,8 @@ class PlainProgress(ProgressBar):
         metrics = {
             name: float(value) for name, value in trainer.callback_metrics.items() if name in names
         }
-        if self._losses:
-            metrics["train/loss"] = float(torch.cat(self._losses).mean())
+        if self._loss is not None:
+            metrics["train/loss"] = float(self._loss) / self._steps
         values = "  ".join(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))
         seconds = time.perf_counter() - self._began
         self.print(f"epoch {epoch}/{trainer.max_epochs}  {values}  {seconds:.1f} s")
