@@ -195,7 +195,7 @@ def test_a_port_that_cannot_be_had() -> None:
 
 def test_what_has_embeddings_lists_them(models: Path) -> None:
     def capabilities(*formats: str) -> list[str]:
-        files = {name: manifest.files["safetensors"] for name in formats}
+        files = dict.fromkeys(formats, manifest.files["safetensors"])
         files["tokenizer"] = manifest.files["tokenizer"]
         return Artifact.of(replace(manifest, files=files), 0).capabilities
 
