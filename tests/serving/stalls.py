@@ -170,7 +170,7 @@ def kinds() -> dict[str, Callable[[], Kind]]:
     options = b",".join(b'"unknown%d":1' % number for number in range(400_000))
     by_schema = {"model": "json", "prompt": "the cat", "format": WORDS, "options": ENDLESS}
     whole = {"format": WORDS, "options": ENDLESS, "stream": False}
-    properties = {f"name{number}": {"enum": [number, "a" * 40]} for number in range(2_000)}
+    properties = {f"name{number}": {"enum": [number, "a" * 40]} for number in range(450)}
     many = {"format": {"type": "object", "properties": properties, "required": list(properties)}}
     stops = [("a" * 1020 + f"{number:04}") for number in range(64)]
     return {
