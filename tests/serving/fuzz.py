@@ -86,7 +86,13 @@ _long_templates = st.builds(
 _options = st.dictionaries(st.sampled_from(OPTIONS), _leaves | st.lists(_texts, max_size=3))
 _bodies = st.fixed_dictionaries(
     {"model": st.sampled_from(["tiny", "json", "digits", "copied", "broken?", ""]) | _values},
-    optional={name: _values for name in FIELDS if name != "model"} | {"options": _options},
+    # Half right, so that requests come past the first check.
+    optional={name: _values for name in FIELDS if name != "model"}
+    | {"options": _options}
+    | dict.fromkeys(("prompt", "input", "content", "destination"), _texts | _values)
+    | dict.fromkeys(("source", "name"), _names | _values)
+    | {"messages": st.just([{"role": "user", "content": "the cat"}]) | _values}
+    | {"tokens": st.lists(st.integers(0, 30), max_size=4) | _values},
 )
 _deep = st.sampled_from(["[", '{"a":', '{"options":{"stop":['])
 
