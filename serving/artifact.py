@@ -11,8 +11,10 @@ from inference.text.templates import as_ollama
 from serving.template import Template
 from serving.wire import timestamp
 
-GENERATE, CLASSIFY = "completion", "vision-classification"
+GENERATE, EMBED, CLASSIFY = "completion", "embedding", "vision-classification"
 _TASKS = {"text-generation": [GENERATE], "image-classification": [CLASSIFY]}
+# The files of a language model that show hidden states: ONNX Runtime shows none.
+SHOWING = ("safetensors", "bf16", "int8", "gguf", "gguf-q8", "gguf-adapter")
 # By preference, as inference takes them: see inference.text.artifact and inference.load.
 _PRECISION = {
     "safetensors": "F32",
@@ -65,7 +67,10 @@ class Artifact:
 
     @property
     def capabilities(self) -> list[str]:
-        return list(_TASKS.get(self.manifest.task, []))
+        found = list(_TASKS.get(self.manifest.task, []))
+        if GENERATE in found and any(name in self.manifest.files for name in SHOWING):
+            found.append(EMBED)
+        return found
 
     @cached_property
     def template(self) -> Template:

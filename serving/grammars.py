@@ -29,8 +29,12 @@ async def grammar_of(
     loop = asyncio.get_running_loop()
     work = loop.run_in_executor(server.schemas, loaded.batcher.generator.compile, schema)
     try:
-        return await asyncio.wait_for(work, limit)
+        # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the result.
+        await asyncio.wait({work}, timeout=limit)
+        if not work.done():
+            raise ApiError(503, f"the schema was not compiled in {limit:.0f} s")
+        return work.result()
     except ValueError as error:
         raise ApiError(400, str(error)) from error
-    except asyncio.TimeoutError as error:
-        raise ApiError(503, f"the schema was not compiled in {limit:.0f} s") from error
+    finally:
+        work.cancel()

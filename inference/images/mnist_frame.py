@@ -7,6 +7,8 @@ from inference.images.page import box, digit_ink, edge
 from inference.images.pieces import FAINTEST
 
 BOX = 20 / 28  # longest side of a digit, as a share of the frame's
+_STROKE = 2.6 / 20  # of the longest side: thinner strokes are not what MNIST's readers have seen
+_INK = 0.4  # from this share of the strongest ink on, a pixel counts for the width of a stroke
 
 
 def frame(grey: np.ndarray, side: int, invert: bool | None) -> tuple[np.ndarray, bool]:
@@ -22,7 +24,7 @@ def frame(grey: np.ndarray, side: int, invert: bool | None) -> tuple[np.ndarray,
         if (framed := _framed_already(grey, inverted)) is not None:
             return framed, inverted
     ink, inverted = digit_ink(grey, invert)
-    return _framed(ink, side), inverted
+    return _framed(_thickened(ink), side), inverted
 
 
 def _framed_already(grey: np.ndarray, inverted: bool) -> np.ndarray | None:
@@ -42,6 +44,40 @@ def _framed_already(grey: np.ndarray, inverted: bool) -> np.ndarray | None:
     top, left = _place(digit, len(ink))
     off = max(abs(top - rows.start), abs(left - columns.start))
     return _framed(digit, len(ink)) if off <= 1 else None
+
+
+def _thickened(ink: np.ndarray) -> np.ndarray:
+    """A digit (h, w) whose strokes are at least as wide as a pen's of MNIST's writers.
+
+    A pencil or a fine pen on a large page would leave grey lines of less than a pixel. The width
+    is twice the area over the pixels at the outline; less than a pixel on either side is left.
+    """
+    mask = np.pad(ink > _INK, 1)
+    core = mask[1:-1, 1:-1].copy()
+    for beside in (mask[:-2, 1:-1], mask[2:, 1:-1], mask[1:-1, :-2], mask[1:-1, 2:]):
+        core &= beside
+    area = int(mask.sum())
+    width = 2 * area / max(1, area - int(core.sum()))
+    reach = (_STROKE * max(ink.shape) - width) / 2
+    return dilated(ink, round(reach)) if reach >= 1 else ink
+
+
+def dilated(ink: np.ndarray, reach: int) -> np.ndarray:
+    """Grey dilation by a disc: (h, w) becomes (h + 2 reach, w + 2 reach)."""
+    height, width = ink.shape
+    found = np.zeros((height + 2 * reach, width + 2 * reach), ink.dtype)
+    rows = np.zeros((height, width + 2 * reach), ink.dtype)  # each pixel's row of the disc
+    for across in range(reach + 1):
+        for left in (reach - across, reach + across):
+            part = rows[:, left : left + width]
+            np.maximum(part, ink, out=part)
+        # The rows of the disc that reach so far and no farther.
+        for down in range(reach + 1):
+            if int((reach**2 - down**2) ** 0.5) == across:
+                for top in (reach - down, reach + down):
+                    part = found[top : top + height]
+                    np.maximum(part, rows, out=part)
+    return found
 
 
 def _framed(ink: np.ndarray, side: int) -> np.ndarray:

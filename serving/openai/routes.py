@@ -95,17 +95,30 @@ async def chat_completions(request: Request) -> Response:
     if any(one.tool_calls or one.function_call for one in given):
         raise ApiError(400, "tool_calls is not supported by this server")
     messages = turns(((one.role, text_of(one.content, ("text",), limits)) for one in given), limits)
-    most = asked.max_completion_tokens
-    most = asked.max_tokens if most is None else most
-    # Clients that have no limit of their own send 0 as well.
-    most = token_limit(None if most == 0 else most, "max_tokens")
-    options = _options(asked, most, artifact, limits, response_schema(asked.response_format))
+    schema = response_schema(asked.response_format)
+    options = _options(asked, _most(asked), artifact, limits, schema)
     options = scored(options, asked)
     prompt = conversation(artifact, messages, options.window, True, limits)
 
     bias = bias_of(asked.logit_bias, limits)
     wanted = GenerationRequest(artifact, None, prompt, length_of(messages), options, bias=bias)
     return await _answer(request, asked, [wanted], chat_form(asked))
+
+
+def _most(asked: ChatCompletionRequest) -> int | None:
+    """The limit of a chat, under its new name or its old one; as OpenAI, not under both.
+
+    Raises:
+        ApiError: 400 for both, or a number that is not possible.
+    """
+    if asked.max_completion_tokens is None:
+        # Clients that have no limit of their own send 0 as well.
+        return token_limit(None if asked.max_tokens == 0 else asked.max_tokens, "max_tokens")
+    if asked.max_tokens is not None:
+        raise ApiError(
+            400, "max_tokens and max_completion_tokens are one limit; leave max_tokens out"
+        )
+    return token_limit(asked.max_completion_tokens, "max_completion_tokens")
 
 
 async def _answer(

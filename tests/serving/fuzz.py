@@ -1,15 +1,18 @@
-"""Makes malformed requests; ``python -m tests.serving.fuzz URL COUNT SEED`` sends many.
+"""Makes malformed requests; ``python -m tests.serving.fuzz COUNT SEED`` sends many.
 
-The server must have the models of ``tests/serving/conftest.py`` (``tiny``, ``digits``) or others:
-names that are not there are part of the game.
+They go to a server of its own, with ``--writable`` and three small models (``tiny``, ``json`` and
+``digits``); names that are not there are part of the game. Those three are never deleted.
 """
 
 import json
 import sys
+import tempfile
 import time
 import warnings
 from collections import Counter
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import hypothesis
@@ -18,6 +21,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 PATHS = (
+    "/readyz/{model}",
+    "/api/delete",
     "/api/generate",
     "/api/chat",
     "/api/embed",
@@ -60,7 +65,8 @@ _PARTS = (
 _numbers = st.one_of(
     st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.sampled_from([0, -1, 1, 1e308])
 )
-_texts = st.one_of(st.text(max_size=20), st.sampled_from(["tiny", "the cat", "json", "../..", ""]))
+_names = st.sampled_from(["tiny", "the cat", "json", "../..", "copied", "copied:latest", ""])
+_texts = st.one_of(st.text(max_size=20), _names)
 _leaves = st.one_of(st.none(), st.booleans(), _numbers, _texts)
 _values = st.recursive(
     _leaves,
@@ -79,8 +85,14 @@ _long_templates = st.builds(
 )
 _options = st.dictionaries(st.sampled_from(OPTIONS), _leaves | st.lists(_texts, max_size=3))
 _bodies = st.fixed_dictionaries(
-    {"model": st.sampled_from(["tiny", "digits", "broken?", ""]) | _values},
-    optional={name: _values for name in FIELDS if name != "model"} | {"options": _options},
+    {"model": st.sampled_from(["tiny", "json", "digits", "copied", "broken?", ""]) | _values},
+    # Half right, so that requests come past the first check.
+    optional={name: _values for name in FIELDS if name != "model"}
+    | {"options": _options}
+    | dict.fromkeys(("prompt", "input", "content", "destination"), _texts | _values)
+    | dict.fromkeys(("source", "name"), _names | _values)
+    | {"messages": st.just([{"role": "user", "content": "the cat"}]) | _values}
+    | {"tokens": st.lists(st.integers(0, 30), max_size=4) | _values},
 )
 _deep = st.sampled_from(["[", '{"a":', '{"options":{"stop":['])
 
@@ -103,7 +115,7 @@ def _contents(draw: st.DrawFn) -> bytes:
     body.setdefault("max_output_tokens", 2)
     if kind == "template":
         given = {"model": "tiny", "prompt": "a", "template": draw(_templates | _long_templates)}
-        return json.dumps(given | {"options": _SHORT}).encode()
+        return json.dumps(given | {"options": _SHORT, "max_tokens": 2}).encode()
     content = json.dumps(body).encode()
     if kind == "cut":
         return content[: draw(st.integers(0, len(content)))]
@@ -115,26 +127,31 @@ def _contents(draw: st.DrawFn) -> bytes:
     return content
 
 
-def malformed(client: httpx.Client, count: int, seed: int) -> Counter[int]:
-    """Sends ``count`` bodies to the routes; returns how often each status came."""
-    seen: Counter[int] = Counter()
+def malformed(client: httpx.Client, count: int, seed: int) -> Counter[tuple[str, int]]:
+    """Sends ``count`` bodies to the routes; returns how often each route had each status."""
+    seen: Counter[tuple[str, int]] = Counter()
 
     @hypothesis.seed(seed)
     @_bounded(count)
-    @hypothesis.given(st.sampled_from(PATHS), _contents(), st.booleans())
-    def send(path: str, content: bytes, as_form: bool) -> None:
+    @hypothesis.given(st.sampled_from(PATHS), _contents(), st.booleans(), _texts)
+    def send(path: str, content: bytes, as_form: bool, name: str) -> None:
         kind = "multipart/form-data; boundary=a" if as_form else "application/json"
-        answer = client.post(path, content=content, headers={"content-type": kind})
-        seen[answer.status_code] += 1
+        method = {"/api/delete": "DELETE", "/readyz/{model}": "GET"}.get(path, "POST")
+        if method == "DELETE":
+            for kept in (b"tiny", b"json", b"digits"):
+                content = content.replace(kept, b"copied")
+        url = path.replace("{model}", quote(name, safe="", errors="replace"))
+        answer = client.request(method, url, content=content, headers={"content-type": kind})
+        seen[path, answer.status_code] += 1
         assert answer.status_code < 500 or answer.status_code == 503, (path, content, answer.text)
 
     send()
     return seen
 
 
-def from_openapi(client: httpx.Client, count: int, seed: int) -> Counter[int]:
+def from_openapi(client: httpx.Client, count: int, seed: int) -> Counter[tuple[str, int]]:
     """The same with requests that schemathesis makes of /openapi.json, right and wrong ones."""
-    seen: Counter[int] = Counter()
+    seen: Counter[tuple[str, int]] = Counter()
     schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
     operations = [result.ok() for result in schema.get_all_operations()]
     for operation in operations:
@@ -167,7 +184,7 @@ def from_openapi(client: httpx.Client, count: int, seed: int) -> Counter[int]:
                 AttributeError,
             ):
                 return  # the client itself refuses to send it
-            seen[answer.status_code] += 1
+            seen[case.operation.path, answer.status_code] += 1
             assert answer.status_code < 500 or answer.status_code == 503, (arguments, answer.text)
 
         send()
@@ -189,14 +206,33 @@ def _bounded(count: int) -> settings:
     )
 
 
+def main(count: int, seed: int) -> None:
+    """Prints how often each route had each status; an assertion fails at the first 500."""
+    from tests.serving.conftest import export_digits, export_tiny
+    from tests.serving.live import serving
+
+    with tempfile.TemporaryDirectory() as place:
+        models = Path(place) / "models"
+        export_tiny(models / "tiny")
+        export_tiny(models / "json", "\n" + "".join(map(chr, range(0x20, 0x7F))))
+        export_digits(models / "digits")
+        with (
+            serving(models, "--writable") as (url, _),
+            httpx.Client(base_url=url, timeout=60) as http,
+        ):
+            for name in ("tiny", "json", "digits"):  # what is measured is not the loading
+                while http.get(f"/readyz/{name}").status_code != 200:
+                    time.sleep(0.5)
+            began = time.perf_counter()
+            total = malformed(http, count * 3 // 4, seed) + from_openapi(http, count // 4, seed)
+            took = time.perf_counter() - began
+            print("still answers:", checked(http))
+    for path in sorted({path for path, _ in total}):
+        statuses = {status: number for (one, status), number in total.items() if one == path}
+        print(f"{path:<32}{sum(statuses.values()):>6}  {dict(sorted(statuses.items()))}")
+    print(f"{sum(total.values()):,} requests in {took:.0f} s")
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    url, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    began = time.perf_counter()
-    with httpx.Client(base_url=url, timeout=30) as http:
-        total = malformed(http, count * 3 // 4, seed)
-        total += from_openapi(http, count // 4, seed)
-        print(
-            f"{sum(total.values())} requests in {time.perf_counter() - began:.0f} s:", dict(total)
-        )
-        print("still answers:", checked(http))
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -9,14 +9,17 @@ import base64
 import contextlib
 import json
 import socket
+import struct
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from typing import Any
 
 Kind = Callable[[int, threading.Event], list[bytes]]
 ENDLESS = {"num_predict": 10**6, "num_ctx": 96}
+# Answers by it need not end; the model ``json`` can write them.
+WORDS = {"type": "array", "minItems": 1000, "items": {"type": "string", "minLength": 90}}
 
 
 def _head(path: str, length: int, *more: str) -> bytes:
@@ -80,6 +83,35 @@ def unread(path: str, content: dict[str, Any], times: int = 8) -> Kind:
     return lambda port, stop: _together(port, [request] * times, stop, read=False)
 
 
+def leaving(path: str, content: dict[str, Any], times: int = 8) -> Kind:
+    """Clients that go away, again and again: at once, in the middle of the answer, or with a reset.
+
+    Yields what they had read by then.
+    """
+    request = _post(path, json.dumps(content).encode())
+
+    def attack(port: int, stop: threading.Event) -> list[bytes]:
+        answers: list[bytes] = []
+        with contextlib.suppress(OSError):  # of a server that ends
+            for turn in count():
+                with contextlib.ExitStack() as stack:
+                    made = [stack.enter_context(socket.socket()) for _ in range(times)]
+                    for one in made:
+                        one.settimeout(5)
+                        one.connect(("127.0.0.1", port))
+                        one.sendall(request)
+                        if turn % 3 == 2:  # closes with a reset instead of an end
+                            linger = struct.pack("ii", 1, 0)
+                            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    if turn % 3:
+                        answers += [one.recv(1 << 16)[:200] for one in made]
+                if stop.is_set():
+                    break
+        return answers
+
+    return attack
+
+
 def drip(start: bytes, pieces: Callable[[], Any], connections: int, pause: float) -> Kind:
     """Connections that send ``start`` and then a piece each ``pause`` seconds."""
 
@@ -136,6 +168,10 @@ def kinds() -> dict[str, Callable[[], Kind]]:
     last = b'{"role":"user","content":"the cat"}]}'
     part = b'{"type":"text","text":""},'
     options = b",".join(b'"unknown%d":1' % number for number in range(400_000))
+    by_schema = {"model": "json", "prompt": "the cat", "format": WORDS, "options": ENDLESS}
+    whole = {"format": WORDS, "options": ENDLESS, "stream": False}
+    properties = {f"name{number}": {"enum": [number, "a" * 40]} for number in range(450)}
+    many = {"format": {"type": "object", "properties": properties, "required": list(properties)}}
     stops = [("a" * 1020 + f"{number:04}") for number in range(64)]
     return {
         "a template of blanks": lambda: body(generate, tiny | {"template": "{{" + " " * 4000}),
@@ -203,6 +239,15 @@ def kinds() -> dict[str, Callable[[], Kind]]:
             "/api/embed", {"model": "tiny", "input": ["a"] * 512}
         ),
         "streams that nobody reads": lambda: unread(generate, tiny | {"options": ENDLESS}),
+        "schemas whose streams nobody reads": lambda: unread(generate, by_schema),
+        "schemas whose answers nobody reads": lambda: unread(
+            generate, by_schema | {"stream": False}
+        ),
+        "schemas whose streams are left": lambda: leaving(generate, by_schema),
+        "schemas whose answers are left": lambda: leaving(
+            chat, {"model": "json", "messages": [{"role": "user", "content": "a"}]} | whole
+        ),
+        "schemas that take long, and are left": lambda: leaving(generate, by_schema | many),
         "a form of headers": lambda: body(
             "/api/classify", _form(b"--x\r\n" + b"a: b\r\n" * 1_000_000, 4), form
         ),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import ollama
 import openai
 import pytest
@@ -19,6 +20,7 @@ from tests.serving.conftest import CHARACTERS, Running, serving
 VOCABULARY = "".join(sorted(CHARACTERS))
 OPTIONS = {"num_predict": 8, "seed": 3, "temperature": 0.9}
 TURNS = [{"role": "user", "content": "the cat"}]
+KINDS = 10  # of requests that run at once
 
 
 @pytest.fixture
@@ -163,26 +165,51 @@ def test_a_prompt_that_is_echoed_is_never_cut(http: httpx.Client) -> None:
     assert http.post("/v1/completions", json=asked | {"echo": False}).status_code == 200
 
 
+# Every answer of it ends, whatever the weights.
+PETS = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 3,
+    "items": {
+        "type": "object",
+        "properties": {
+            "kind": {"enum": ["cat", "dog", None]},
+            "lives": {"type": "integer", "minimum": 0, "maximum": 99},
+            "name": {"type": "string", "maxLength": 4},
+        },
+        "required": ["kind", "lives", "name"],
+        "additionalProperties": False,
+    },
+}
+
+
 def _mixed(number: int) -> tuple[str, dict[str, Any]]:
-    """Requests of all four routes: plain ones, scored ones, ones with a bias."""
+    """Requests of all four routes: plain, scored, with a bias, with a schema, with both."""
     seed, prompt = number, ("the cat", "a dog", "the cat and the dog")[number % 3]
     messages = [{"role": "user", "content": prompt}]
     length = 8 + number % 17
     options = {"num_predict": length, "seed": seed, "temperature": number % 3 / 2}
-    openais = {"model": "tiny", "max_tokens": length, "seed": seed, "stream": True}
+    ollamas = {"model": "json", "options": options}
+    openais = {"model": "json", "max_tokens": length, "seed": seed, "stream": True}
+    long = {"options": options | {"num_predict": 400}, "format": PETS}
+    response_format = {"type": "json_schema", "json_schema": {"name": "pets", "schema": PETS}}
+    longer = openais | {"max_tokens": 400, "response_format": response_format}
     bias = {"logit_bias": {str(number % 15): 3, "e": -100}}
     return [
-        ("/api/generate", {"model": "tiny", "prompt": prompt, "options": options}),
+        ("/api/generate", ollamas | {"prompt": prompt}),
         ("/v1/completions", openais | {"prompt": prompt, "logprobs": number % 6} | bias),
         (
             "/api/chat",
-            {"model": "tiny", "messages": messages, "options": options}
-            | {"logprobs": True, "top_logprobs": number % 21},
+            ollamas | {"messages": messages, "logprobs": True, "top_logprobs": number % 21},
         ),
         ("/v1/completions", openais | {"prompt": prompt, "logprobs": 2, "echo": True}),
         ("/v1/chat/completions", openais | {"messages": messages} | bias),
         ("/v1/chat/completions", openais | {"messages": messages, "logprobs": True}),
-    ][number % 6]
+        ("/api/generate", ollamas | long | {"prompt": prompt}),
+        ("/api/chat", ollamas | long | {"messages": messages, "logprobs": True}),
+        ("/v1/chat/completions", longer | {"messages": messages}),
+        ("/v1/chat/completions", longer | {"messages": messages, "logprobs": True}),
+    ][number % KINDS]
 
 
 def _parts(answer: httpx.Response) -> tuple[str, list[Any]]:
@@ -205,8 +232,8 @@ def _parts(answer: httpx.Response) -> tuple[str, list[Any]]:
     return text, scores
 
 
-@pytest.mark.parametrize("slots", [64, 9])
-def test_64_streams_at_once_are_each_as_if_alone(models: Path, slots: int) -> None:
+@pytest.mark.parametrize("slots", [pytest.param(64, marks=pytest.mark.slow), 9])
+def test_64_streams_of_all_kinds_at_once_are_each_as_if_alone(models: Path, slots: int) -> None:
     async def together(url: str) -> list[tuple[str, list[Any]]]:
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
@@ -219,6 +246,8 @@ def test_64_streams_at_once_are_each_as_if_alone(models: Path, slots: int) -> No
             path, body = _mixed(number)
             expected, expected_scores = _parts(client.post(path, json=body))
             assert text == expected, number
+            if number % KINDS >= KINDS - 4:
+                jsonschema.validate(json.loads(text), PETS)
             assert [token for token, _ in scores] == [token for token, _ in expected_scores]
             for (_, one), (_, other) in zip(scores, expected_scores, strict=True):
                 assert one is other is None or math.isclose(one, other, abs_tol=1e-4), number

@@ -36,7 +36,7 @@ def test_models_are_listed_and_shown(client: ollama.Client) -> None:
     shown = client.show("tiny")
     assert shown.modelinfo["general.parameter_count"] == 27_411
     assert shown.modelinfo["minigpt.context_length"] == 96
-    assert shown.capabilities == ["completion"]
+    assert shown.capabilities == ["completion", "embedding"]
     talk = client.show("talk")
     assert talk.template == "{{ if .System }}{{ .System }}\n{{ end }}a: {{ .Prompt }}\nd:"
     assert talk.modelfile == f'FROM talk:latest\nTEMPLATE """{talk.template}"""\n'
@@ -295,7 +295,7 @@ def test_all_of_it_asynchronously(server: Running) -> None:
 
     async def all_of_it(client: ollama.AsyncClient) -> None:
         assert len((await client.list()).models) == 5
-        assert (await client.show("tiny")).capabilities == ["completion"]
+        assert (await client.show("tiny")).capabilities == ["completion", "embedding"]
         whole = await client.generate("tiny", "the cat", options=OPTIONS)
         chunks = [
             chunk.response

@@ -165,6 +165,21 @@ def test_json(client: openai.OpenAI) -> None:
         ({"top_logprobs": 2}, openai.BadRequestError, "top_logprobs needs logprobs"),
         ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools is not supported"),
         ({"max_tokens": -2}, openai.BadRequestError, "at least 1, or -1 for no limit"),
+        (
+            {"max_completion_tokens": 0},
+            openai.BadRequestError,
+            "max_completion_tokens must be at least 1, or -1 for no limit",
+        ),
+        (
+            {"max_completion_tokens": 9, "max_tokens": 9},
+            openai.BadRequestError,
+            "are one limit; leave max_tokens out",
+        ),
+        (
+            {"max_completion_tokens": 0, "max_tokens": 0},
+            openai.BadRequestError,
+            "are one limit; leave max_tokens out",
+        ),
         ({"tool_choice": "required"}, openai.BadRequestError, "tool_choice is not supported"),
         ({"functions": [{"name": "a"}]}, openai.BadRequestError, "functions is not supported"),
         ({"reasoning_effort": "low"}, openai.BadRequestError, "reasoning_effort is not supported"),

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from inference.manifest import read_manifest
+from inference.text.artifact import BEST
 from inference.text.templates import as_ollama
-from serving.artifact import _human
+from serving.artifact import SHOWING, Artifact, _human
 from serving.errors import ApiError
 from serving.ollama.durations import seconds
 from serving.options import sampling_options, token_limit
@@ -189,3 +191,18 @@ def test_a_port_that_cannot_be_had() -> None:
             listen("127.0.0.1", port)
     with listen("127.0.0.1", 0) as taken, pytest.raises(ValueError, match="cannot listen on"):
         listen("127.0.0.1", taken.getsockname()[1])
+
+
+def test_what_has_embeddings_lists_them(models: Path) -> None:
+    def capabilities(*formats: str) -> list[str]:
+        files = dict.fromkeys(formats, manifest.files["safetensors"])
+        files["tokenizer"] = manifest.files["tokenizer"]
+        return Artifact.of(replace(manifest, files=files), 0).capabilities
+
+    manifest = read_manifest(models / "tiny")
+    assert set(SHOWING) == set(BEST) - {"onnx"}
+    assert all(capabilities(name) == ["completion", "embedding"] for name in SHOWING)
+    assert capabilities("onnx") == ["completion"]
+    assert capabilities("onnx", "int8") == ["completion", "embedding"]
+    digits = Artifact.of(read_manifest(models / "digits"), 0)
+    assert digits.capabilities == ["vision-classification"]

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from datamodules.digits import DigitsDataModule
+from inference.images.mnist_frame import _thickened, dilated
 from inference.images.preprocessing import to_mnist
 from scripts.bench.pages import KINDS
 from scripts.bench.paper import HEIGHT, WIDTH
@@ -131,6 +132,34 @@ def test_small_print_is_not_read_for_the_digit() -> None:
         for column in range(60, 540, 14):
             page[row : row + 10, column : column + 6] = 0
     np.testing.assert_allclose(to_mnist(page)[0], seven(), atol=0.02)
+
+
+def test_a_fine_pen_is_read_as_a_pen_of_mnists_writers() -> None:
+    """Strokes of 0.3 of MNIST's pixels would be lines of faint grey."""
+    page = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    page[300:303, 200:300] = 0
+    page[300:500, 297:300] = 0
+    pixels, _ = to_mnist(page)
+    across, down = pixels.sum(0).max(), pixels.sum(1)
+    assert across > 19  # the stem has its length
+    assert 2 < np.median(down[down > 0]) < 3.5  # and the width of MNIST's strokes
+    assert (pixels > 0.9).sum() > 20
+    # What is as wide already is left as it is.
+    bars = np.zeros((60, 60), np.float32)
+    bars[:8] = bars[:, -8:] = 1
+    assert _thickened(bars) is bars
+
+
+def test_a_dilation_is_that_by_a_disc() -> None:
+    ink = np.random.default_rng(0).random((13, 7)).astype(np.float32)
+    for reach in (1, 2, 5):
+        wide = np.pad(ink, reach)
+        expected = wide.copy()
+        for down in range(-reach, reach + 1):
+            for across in range(-reach, reach + 1):
+                if down**2 + across**2 <= reach**2:
+                    expected = np.maximum(expected, np.roll(wide, (down, across), (0, 1)))
+        np.testing.assert_array_equal(dilated(ink, reach), expected)
 
 
 def test_the_reader_needs_numpy_and_pillow_alone() -> None:

@@ -5,9 +5,11 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 from collections import defaultdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -60,7 +62,12 @@ def _cell(outcomes: set[str]) -> str:
 
 def _version(source: str, package: str) -> str:
     if source == "PyPI":
-        return version(package)
+        try:
+            return version(package)
+        except PackageNotFoundError:  # a command in an environment of its own
+            python = Path(shutil.which(package) or "").with_name("python")
+            code = f"from importlib.metadata import version; print(version({package!r}))"
+            return subprocess.check_output([python, "-c", code], text=True).strip()
     manifest = Path(str(FOLDER)) / "node_modules" / package / "package.json"
     return json.loads(manifest.read_text())["version"]
 

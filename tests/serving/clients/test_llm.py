@@ -1,7 +1,4 @@
-"""The command ``llm`` with its plugin ``llm-ollama``, which asks the server what models it has.
-
-The plugin offers vectors of models alone that list the capability ``embedding``; ours do not.
-"""
+"""The command ``llm`` with its plugin ``llm-ollama``, which asks the server what models it has."""
 
 import json
 import os
@@ -46,6 +43,11 @@ def test_chat(command: Command, expected: Expected) -> None:
 def test_stream(command: Command, expected: Expected) -> None:
     done = command("-m", "ollama/json", *GREEDY, QUESTION)
     assert done.stdout == expected.text + "\n", done.stderr
+
+
+def test_embeddings(command: Command, expected: Expected) -> None:
+    done = command("embed", "-m", "ollama/json", "-c", QUESTION, "-f", "json")
+    assert json.loads(done.stdout) == pytest.approx(expected.vectors[0], abs=1e-6), done.stderr
 
 
 def test_schema(command: Command) -> None:
