@@ -23,12 +23,12 @@ class Preemption:
     """
 
     def __init__(self) -> None:
-        self._asked = 0
+        self._asked = self._agreed = 0
         self._installed = False
 
     def prepare(self, trainer: pl.Trainer) -> None:
         """Takes the requeue signal before Lightning does, which leaves a handler that is there."""
-        self._asked = 0
+        self._asked = self._agreed = 0
         slurm = _slurm(trainer)
         self._installed = _in_main_thread() and (trainer.world_size > 1 or slurm is not None)
         if self._installed and slurm is not None and slurm.auto_requeue:
@@ -54,8 +54,11 @@ class Preemption:
         if not self._installed or trainer.received_sigterm:
             return
         asked = torch.tensor(self._asked, device=trainer.strategy.root_device)
-        self._asked = int(trainer.strategy.reduce(asked, reduce_op="max"))
-        trainer._signal_connector.received_sigterm = self._asked > 0
+        if trainer.world_size > 1:
+            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+        # Not into _asked: a signal that came meanwhile is for the next step.
+        self._agreed = int(asked)
+        trainer._signal_connector.received_sigterm = self._agreed > 0
 
     def requeue_if_asked(self, trainer: pl.Trainer) -> None:
         """Has SLURM put the job back into its queue; once, by the first process.
@@ -63,8 +66,8 @@ class Preemption:
         Raises:
             ValueError: SLURM does not.
         """
-        asked, self._asked = self._asked, 0
-        if asked < REQUEUE or not trainer.is_global_zero:
+        agreed, self._agreed = self._agreed, 0
+        if agreed < REQUEUE or not trainer.is_global_zero:
             return
         job = os.environ["SLURM_JOB_ID"]
         said = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
