@@ -27,7 +27,7 @@ COPY training ./training
 # On Linux torch itself is the CUDA build; the one for the CPU, a tenth of its size, is PyTorch's.
 RUN case "$VARIANT" in cpu) backend="--torch-backend cpu" ;; cuda) backend="" ;; \
       *) echo "VARIANT is cpu or cuda, not $VARIANT" >&2; exit 2 ;; esac; \
-    /opt/uv/bin/uv pip install --no-cache --python /opt/gpu-learning/bin/python \
+    /opt/uv/bin/uv pip install --python /opt/gpu-learning/bin/python \
       --constraint "$LOCK" $backend ".[$EXTRAS]"
 
 FROM ${BASE}
