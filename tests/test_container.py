@@ -103,6 +103,7 @@ def test_the_server_s_commands_parse(command: list[str]) -> None:
     assert SERVE["volumes"] == [f"./models:{home}/{arguments.models}:ro"]
 
 
+@pytest.mark.filterwarnings("ignore:html5lib's sanitizer is deprecated:DeprecationWarning")
 def test_tensorboard_s_command_parses() -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.program import TensorBoard
@@ -123,6 +124,7 @@ def test_the_gpu_is_added_to_a_service_that_there_is() -> None:
     assert set(SERVE["build"]["args"]) <= {rest.split("=")[0] for rest in steps("ARG")}
 
 
+@pytest.mark.slow
 def test_the_health_check_tells_a_server_that_is_ready(workplace: Path) -> None:
     """The command of the image itself, with the port of a server that asks for a key."""
     pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
@@ -133,7 +135,7 @@ def test_the_health_check_tells_a_server_that_is_ready(workplace: Path) -> None:
     assert urlsplit(url).port == int(steps("EXPOSE")[0])
     (workplace / "models").mkdir()
     key = workplace / "keys"
-    key.write_text("secret\n")
+    key.write_text("a-key-of-many-characters\n")
     key.chmod(0o600)
     serve = [sys.executable, "-m", "scripts.cli", *JSON(steps("CMD")[0])[:-2], "--port=0"]
     with subprocess.Popen(
