@@ -24,7 +24,7 @@ COPY lightning_modules ./lightning_modules
 COPY scripts ./scripts
 COPY serving ./serving
 COPY training ./training
-# On Linux torch itself is the CUDA build; the one for the CPU, a tenth of its size, is PyTorch's.
+# On Linux torch itself is the CUDA build; the one for the CPU, much smaller, is in PyTorch's own index.
 RUN case "$VARIANT" in cpu) backend="--torch-backend cpu" ;; cuda) backend="" ;; \
       *) echo "VARIANT is cpu or cuda, not $VARIANT" >&2; exit 2 ;; esac; \
     /opt/uv/bin/uv pip install --python /opt/gpu-learning/bin/python \

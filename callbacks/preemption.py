@@ -7,7 +7,7 @@ import threading
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 STOP, REQUEUE = 1, 2
 
@@ -67,9 +67,12 @@ class Preemption:
             ValueError: SLURM does not.
         """
         agreed, self._agreed = self._agreed, 0
-        if agreed < REQUEUE or not trainer.is_global_zero:
+        slurm = _slurm(trainer)
+        if not agreed or slurm is None or not slurm.auto_requeue or not trainer.is_global_zero:
             return
         job = os.environ["SLURM_JOB_ID"]
+        if agreed < REQUEUE and not _is_preempted(job):
+            return
         said = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
         if said.returncode:
             raise ValueError(
@@ -89,6 +92,18 @@ class Preemption:
             # print() must not be called while the interrupted code prints.
             os.write(2, b"gpu-learning: a signal has come; ends after this step\n")
         self._asked = max(self._asked, what)
+
+
+def _is_preempted(job: str) -> bool:
+    """Whether SIGTERM began the grace time of a job that makes room for another.
+
+    A job that ends within that time has ended for SLURM. One that is cancelled or requeued by a
+    person gets SIGTERM as well, and is no longer running for SLURM then.
+    """
+    told = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True)
+    fields = dict(word.partition("=")[::2] for word in told.stdout.split())
+    preempted = fields.get("PreemptTime", "None") != "None"
+    return preempted and fields.get("JobState") == "RUNNING"
 
 
 def _in_main_thread() -> bool:

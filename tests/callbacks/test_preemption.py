@@ -33,7 +33,7 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program, calls = tmp_path / "bin" / "scontrol", tmp_path / "calls"
     program.parent.mkdir()
     program.write_text(
-        f'#!/bin/sh\necho "$@" >>{calls}\n'
+        f'#!/bin/sh\ntest "$1" != show || exec cat {calls}.state\necho "$@" >>{calls}\n'
         f"test ! -e {calls}.refused || {{ echo Requeue is disabled >&2; exit 1; }}\n"
     )
     program.chmod(0o755)
@@ -85,11 +85,26 @@ def test_within_an_accumulation_it_waits_for_the_optimizer_step(
     assert same(load(cut), load(tmp_path / "whole"))
 
 
-def test_sigterm_is_slurm_s_own_end_and_requeues_nothing(tmp_path: Path, scontrol: Path) -> None:
+@pytest.mark.parametrize(
+    ("state", "requeues"),
+    [
+        (
+            "JobState=RUNNING Reason=None\n PreemptTime=2026-11-29T15:04:46",
+            True,
+        ),  # within GraceTime
+        ("JobState=RUNNING Reason=None\n PreemptTime=None", False),  # scancel --signal=TERM
+        ("JobState=COMPLETING Reason=None\n PreemptTime=None", False),  # scontrol requeue
+        ("JobState=CANCELLED Reason=None\n PreemptTime=2026-11-29T15:04:46", False),
+    ],
+)
+def test_sigterm_requeues_a_job_that_another_displaces(
+    tmp_path: Path, scontrol: Path, state: str, requeues: bool
+) -> None:
+    Path(f"{scontrol}.state").write_text(state)
     with pytest.raises(SystemExit):
         fit(tmp_path, At("on_train_batch_start", 8, send(signal.SIGTERM)))
     assert load(tmp_path)["global_step"] == 9
-    assert not scontrol.exists()
+    assert scontrol.exists() == requeues
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
