@@ -1,5 +1,6 @@
 """Checkpoints under two fixed names, so that a command can ask for them without a search."""
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from callbacks.deferred_interrupt import DeferredInterrupt
 from callbacks.loop_state import before_validation, validation_is_due, within_epoch
+from callbacks.preemption import Preemption
 from callbacks.tuners import restores_own
 
 
@@ -31,8 +33,10 @@ class BestAndLast(ModelCheckpoint):
     and where the run ends: by ``max_steps``, ``max_time``, early stopping, SIGTERM or Ctrl-C,
     within an epoch, too. A resumed run continues with the next batch. No checkpoint holds
     gradients: a run that accumulates them stops after the optimizer step. Ctrl-C ends the run
-    after the current step or validation, a second one at once. Where SIGTERM comes within an
-    accumulation, or a signal to several processes, ``last.ckpt`` stays the one before.
+    after the current step or validation, a second one at once. SIGTERM to one of several processes
+    ends all of them after the same step, as does SLURM's requeue signal, with which the job is
+    put back into the queue. Where SIGTERM comes to a single process within an accumulation, or
+    Ctrl-C to several, ``last.ckpt`` stays the one before.
 
     Args:
         monitor: validation metric that decides what is best.
@@ -79,6 +83,7 @@ class BestAndLast(ModelCheckpoint):
         self._validated = -1
         self._stop_after_step = False
         self._ctrl_c = DeferredInterrupt()
+        self._preemption = Preemption()
 
     @property
     def state_key(self) -> str:
@@ -86,8 +91,10 @@ class BestAndLast(ModelCheckpoint):
         return "BestAndLast"
 
     def state_dict(self) -> dict[str, Any]:
-        # With the mode, so that the scores of several runs can be compared.
-        return {**super().state_dict(), "mode": self.mode}
+        # With the mode, so that the scores of several runs can be compared, and with the SLURM job,
+        # so that it finds its checkpoint when it is requeued.
+        job = os.environ.get("SLURM_JOB_ID")
+        return {**super().state_dict(), "mode": self.mode, "slurm_job": job}
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         # Of equals the latest: on a small validation set many epochs tie, and the learning rate
@@ -105,6 +112,8 @@ class BestAndLast(ModelCheckpoint):
                 "average is what the checkpoints hold"
             )
         super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            self._preemption.prepare(trainer)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -127,6 +136,7 @@ class BestAndLast(ModelCheckpoint):
             self.monitor = None
         if trainer.world_size == 1:
             self._ctrl_c.install()
+        self._preemption.install(trainer)
 
     def on_train_batch_end(
         self,
@@ -139,6 +149,7 @@ class BestAndLast(ModelCheckpoint):
         # Lightning resumes from a checkpoint written here without the validation that comes now.
         if self._accumulates(trainer) or trainer.is_last_batch or validation_is_due(trainer):
             return
+        self._agree(trainer)
         if self._steps_due(trainer) or self._ends(trainer):
             self._write_last(trainer)
         self._ctrl_c.raise_if_asked()
@@ -161,6 +172,7 @@ class BestAndLast(ModelCheckpoint):
         # there the state before the validation is the one to keep.
         if accumulates or trainer.is_last_batch or not validation_is_due(trainer):
             return
+        self._agree(trainer)
         if self._steps_due(trainer) or self._ends(trainer):
             self._write_last(trainer)
         self._ctrl_c.raise_if_asked()
@@ -168,6 +180,7 @@ class BestAndLast(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning calls this for an epoch cut short as well, and counts it as processed.
         cut = not trainer.is_last_batch
+        self._agree(trainer)
         # A run that ends within its first epoch has not been validated yet, and one that ends
         # later within an epoch only where Lightning validated at the end.
         known = self.monitor is None or self.monitor in trainer.callback_metrics
@@ -197,6 +210,15 @@ class BestAndLast(ModelCheckpoint):
             elif not trainer.is_last_batch:
                 self._write_last(trainer)
         super().on_exception(trainer, pl_module, exception)
+        if isinstance(exception, SIGTERMException):
+            self._preemption.requeue_if_asked(trainer)
+
+    def _agree(self, trainer: pl.Trainer) -> None:
+        """Lets all processes know of a signal to one; a run that has reached its end ignores it."""
+        steps = 0 <= trainer.max_steps <= trainer.global_step
+        epochs = trainer.current_epoch + 1 == trainer.max_epochs and trainer.is_last_batch
+        if not steps and not epochs:
+            self._preemption.agree(trainer)
 
     def _epoch_due(self, trainer: pl.Trainer) -> bool:
         epoch = trainer.current_epoch + 1
@@ -212,8 +234,7 @@ class BestAndLast(ModelCheckpoint):
         """Whether the run ends with this step; ``max_epochs`` aside."""
         stopped = trainer.should_stop and trainer.fit_loop._can_stop_early
         reached = 0 <= trainer.max_steps <= trainer.global_step
-        terminated = trainer.received_sigterm and trainer.world_size == 1
-        return stopped or reached or terminated or self._ctrl_c.asked
+        return stopped or reached or trainer.received_sigterm or self._ctrl_c.asked
 
     def _accumulates(self, trainer: pl.Trainer) -> bool:
         """Whether gradients wait for their optimizer step; a stop is put off until it is taken."""

@@ -22,6 +22,7 @@ from lightning.pytorch.cli import (
     LRSchedulerTypeTuple,
     instantiate_class,
 )
+from lightning.pytorch.utilities import rank_zero_only
 
 import training.strategies  # noqa: F401  registers cuda_graph
 from callbacks import (
@@ -46,7 +47,13 @@ from training.checks import check_parts, check_settings, check_subcommand
 from training.loggers import keep_history, log_into_run, refuse_taken_folder
 from training.parser import OneSentenceParser, explain, overridden
 from training.run_config import SaveFitConfig
-from training.runs import best_checkpoint, experiment_folder, last_checkpoint
+from training.runs import (
+    best_checkpoint,
+    experiment_folder,
+    last_checkpoint,
+    requeued_checkpoint,
+    requeued_job,
+)
 
 BASE_CONFIG = Path(__file__).parents[1] / "configs" / "trainer.yaml"
 # Callbacks of every run, each under a key of its own, so that an experiment or the command line
@@ -127,6 +134,8 @@ class TrainCLI(LightningCLI):
         config = self.config[self._name]
         # Scoring the random weights that a model starts with is never what was meant.
         path = config.ckpt_path or (None if self._name == "fit" else "best")
+        if self._name == "fit" and (job := requeued_job()) is not None:
+            path = self._requeued(job) or path
         if path in ("last", "best"):
             folder = experiment_folder(config.trainer)
             data = (config.get("data") or {}).get("class_path")
@@ -141,6 +150,23 @@ class TrainCLI(LightningCLI):
             self._use_checkpoint(Path(path))
         if self._name == "fit":
             refuse_taken_folder(config.trainer, path)
+
+    def _requeued(self, job: str) -> str | None:
+        """What a SLURM job that was requeued wrote before; it comes before the ``ckpt_path``."""
+        config = self.config[self._name]
+        if config.trainer.logger is False:
+            raise ValueError(
+                f"job {job} was requeued, and its checkpoint is looked up in the logger's folder; "
+                "leave the logger on, or submit the job with --no-requeue"
+            )
+        path = requeued_checkpoint(experiment_folder(config.trainer), job)
+        if path is None:
+            begins = "begins as it did before" if config.ckpt_path else "begins again"
+            self._say(f"job {job} was requeued before it had written a checkpoint, and {begins}")
+            return None
+        config["ckpt_path"] = str(path)
+        self._say(f"job {job} was requeued and resumes from {path}")
+        return str(path)
 
     def _use_checkpoint(self, path: Path) -> None:
         config = self.config[self._name]
@@ -195,7 +221,7 @@ class TrainCLI(LightningCLI):
                 self._say(f"{name}={after[name]} comes from the checkpoint{asked}")
 
     def _say(self, sentence: str) -> None:
-        if not int(os.environ.get("LOCAL_RANK", 0)):
+        if not rank_zero_only.rank:
             print(f"gpu-learning: {sentence}", file=sys.stderr)
 
     def before_instantiate_classes(self) -> None:

@@ -1,5 +1,6 @@
 """Which run of an experiment is meant: its folder, its checkpoints, the best and the last."""
 
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -101,6 +102,24 @@ def last_checkpoint(folder: Path) -> tuple[Path, str]:
     return found[-1], _said(found[-1])
 
 
+def requeued_job() -> str | None:
+    """The SLURM job of this process, if SLURM has started it before."""
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    return os.environ["SLURM_JOB_ID"] if restarts else None
+
+
+def requeued_checkpoint(folder: Path, job: str) -> Path | None:
+    """The newest ``last.ckpt`` under an experiment's folder that the SLURM job ``job`` wrote."""
+    for path in reversed(_sorted_by_date(folder, "last")):
+        try:
+            content = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+        except Exception:  # damaged, or a folder of shards: no file that BestAndLast wrote
+            continue
+        if content.get("callbacks", {}).get("BestAndLast", {}).get("slurm_job") == job:
+            return path
+    return None
+
+
 def best_checkpoint(
     folder: Path, model: str | None = None, data: str | None = None
 ) -> tuple[Path, str]:
@@ -150,12 +169,16 @@ def _said(path: Path) -> str:
 
 
 def _by_date(folder: Path, name: str) -> list[Path]:
-    found = sorted(folder.glob(f"*/checkpoints/{name}.ckpt"), key=lambda p: p.stat().st_mtime)
+    found = _sorted_by_date(folder, name)
     if not found:
-        others = sorted(folder.glob("*/checkpoints/*.ckpt"), key=lambda p: p.stat().st_mtime)
+        others = _sorted_by_date(folder, "*")
         remedy = f"name a file, such as {others[-1]}" if others else "train first: gpu-learning fit"
         raise ValueError(f"there is no {name}.ckpt under {folder}; {remedy}")
     return found
+
+
+def _sorted_by_date(folder: Path, name: str) -> list[Path]:
+    return sorted(folder.glob(f"*/checkpoints/{name}.ckpt"), key=lambda p: p.stat().st_mtime)
 
 
 def find_checkpoint(path: Path) -> tuple[Path, str]:

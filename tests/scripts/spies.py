@@ -50,6 +50,17 @@ class SignalAfter(pl.Callback):
             timer.start()
 
 
+class TermLastRank(pl.Callback):
+    """SIGTERM to the last of several processes alone, after an optimizer step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.step and trainer.global_rank == trainer.world_size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 class StopAt(pl.Callback):
     """Asks the run to stop in the first hook of a name after so many optimizer steps."""
 

@@ -1,8 +1,11 @@
 """Runs in processes of their own: killed ones that go on, and several that share the work."""
 
 import signal
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,42 @@ def test_killed_and_resumed_is_bit_identical(workplace: Path) -> None:
     best = weights(run / "best.ckpt")
     expected = weights(workplace / "logs" / "whole" / "version_0" / "checkpoints" / "best.ckpt")
     assert all(torch.equal(best[name], expected[name]) for name in expected)
+
+
+def two_agents(*arguments: str) -> list[subprocess.CompletedProcess[str]]:
+    """A ``gpu-learning`` command as torchrun starts it on two nodes, here both on the loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1"),
+        *("--rdzv_backend=c10d", f"--rdzv_endpoint={endpoint}", "--local_addr=127.0.0.1"),
+        *("-m", "scripts.cli", *arguments, "--trainer.num_nodes=2", "--trainer.strategy=ddp"),
+    ]
+    with ThreadPoolExecutor(2) as nodes:
+        run = partial(subprocess.run, capture_output=True, text=True, timeout=300)
+        return list(nodes.map(run, [command, command]))
+
+
+@pytest.mark.slow
+def test_two_torchrun_nodes_end_and_resume_together(workplace: Path) -> None:
+    """SIGTERM to the process of one node: both keep the same step, and resume bit for bit."""
+    fit = (*DIGITS, "--trainer.max_epochs=3")
+    spy = {"class_path": "tests.scripts.spies.TermLastRank", "init_args": {"step": 30}}
+    (workplace / "term.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))
+    for node in two_agents(*fit, "-c", "term.yaml"):
+        assert node.returncode == 1, node.stderr
+        assert "exitcode  : 130" in node.stderr
+    last = workplace / "logs" / "digits_cnn" / "version_0" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 30
+    for node in two_agents(*fit, "--ckpt_path=last"):
+        assert node.returncode == 0, node.stderr
+    # The same on one node, in one go.
+    spread = ("--trainer.devices=2", "--trainer.strategy=ddp")
+    whole = in_process_of_its_own(*fit, *spread, "--trainer.logger.init_args.name=whole")
+    assert whole.returncode == 0, whole.stderr
+    got = weights(last)
+    expected = weights(workplace / "logs" / "whole" / "version_0" / "checkpoints" / "last.ckpt")
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
 def needs_two_gpus(device: str) -> None:
