@@ -101,9 +101,9 @@ def _is_preempted(job: str) -> bool:
     person gets SIGTERM as well, and is no longer running for SLURM then.
     """
     told = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True)
-    fields = dict(word.partition("=")[::2] for word in told.stdout.split())
-    preempted = fields.get("PreemptTime", "None") != "None"
-    return preempted and fields.get("JobState") == "RUNNING"
+    words = told.stdout.split()
+    preempted = any(w.startswith("PreemptTime=") and w != "PreemptTime=None" for w in words)
+    return preempted and "JobState=RUNNING" in words
 
 
 def _in_main_thread() -> bool:
