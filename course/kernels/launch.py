@@ -1,11 +1,13 @@
 """Launches a learner's kernel for a check: in arrays with guard zones, with sentences for errors.
 
 On a GPU nothing tells of a write outside of an array. So each tensor lies within a larger one whose
-margins must not change, and outputs begin as NaN, or as the smallest integer.
+margins must not change. Outputs begin as NaN, or as the smallest integer, and so do the margins of
+inputs; those of outputs hold a number, so that a NaN that is written there is seen as well.
 """
 
 import ast
 import inspect
+import math
 import re
 import textwrap
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from course.exercises.compare import Wrong, difference
 from course.kernels import environment
 
 _MARGIN = 4096  # elements before and after each tensor
+_EDGE = -1536.0  # around an output; exact in 16 bits, too
 
 
 @dataclass(frozen=True)
@@ -192,23 +195,25 @@ class _Guarded:
 
     whole: Tensor
     view: Tensor
+    edge: float
 
     @classmethod
     def around(cls, arg: "Out | Tensor") -> "_Guarded":
         tensor = arg.tensor if isinstance(arg, Out) else arg
-        fill = _nothing(tensor.dtype)
-        whole = torch.full((tensor.numel() + 2 * _MARGIN,), fill, dtype=tensor.dtype)
+        edge = nothing = _nothing(tensor.dtype)
+        if isinstance(arg, Out) and tensor.is_floating_point():
+            edge = _EDGE
+        whole = torch.full((tensor.numel() + 2 * _MARGIN,), edge, dtype=tensor.dtype)
         whole = whole.to(device())
         view = whole[_MARGIN : _MARGIN + tensor.numel()].view(tensor.shape)
+        view.fill_(nothing)
         if not isinstance(arg, Out) or arg.shared_by_blocks:
             view.copy_(tensor)
-        return cls(whole, view)
+        return cls(whole, view, edge)
 
     def intact(self) -> bool:
         edges = torch.cat([self.whole[:_MARGIN], self.whole[-_MARGIN:]])
-        if edges.is_floating_point():
-            return bool(edges.isnan().all())
-        return bool((edges == _nothing(edges.dtype)).all())
+        return bool((edges.isnan() if math.isnan(self.edge) else edges == self.edge).all())
 
 
 def _shown(value: Any) -> str:

@@ -47,7 +47,7 @@ def test_samples_begin_as_the_validation_text(workplace: Path, text: str, begins
     events = fit(text, TextSamples(every_n_steps=4, max_new_tokens=3), AttentionMaps())
     ((_, written),) = samples(events).items()
     assert written.startswith(f"    {begins}"[:12])
-    assert events.Images("attention")
+    assert events.Images("images/attention")
 
 
 def test_a_text_outside_the_vocabulary_is_a_warning(workplace: Path) -> None:
