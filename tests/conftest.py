@@ -15,6 +15,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
+import signal
 import struct
 import sys
 import warnings
@@ -37,6 +38,9 @@ ROOT = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 # Rich measures the terminal; a fixed width keeps its tables alike everywhere.
 os.environ["COLUMNS"] = "120"
+# A job in the background of a script ignores Ctrl-C, and so would what the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Long tests that share no fixture: processes take them one at a time.
 SPREAD = (
     "tests/test_configs.py",
