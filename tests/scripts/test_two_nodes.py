@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ def test_two_nodes(part: str, workplace: Path) -> None:
         pytest.skip("network namespaces need root")
     if subprocess.run(["unshare", "--net", "--uts", "--mount", "true"]).returncode:
         pytest.skip("this kernel or container makes no namespaces")
-    result = subprocess.run([SCRIPT, part, workplace / "nodes"], capture_output=True, text=True)
+    here = os.environ | {"PYTHON": sys.executable}
+    command = [SCRIPT, part, workplace / "nodes"]
+    result = subprocess.run(command, env=here, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "weights differ by at most 0\n" in result.stdout
 
