@@ -235,7 +235,8 @@ def test_two_workers_on_one_storage(workplace: Path) -> None:
     both = [start(name), start(name)]
     for process in both:
         process.join()
-    assert [process.exitcode for process in both] == [0, 0]
+    logs = [path.read_text() for path in Path().glob("log_*")]
+    assert [process.exitcode for process in both] == [0, 0], logs
     check_complete(6)
     workers = {one.user_attrs["worker"] for one in trials()}
     assert len(workers) == 2

@@ -53,7 +53,7 @@ def run_sweep(
     try:
         study = open_study(storage, name, sweep)
         folder.mkdir(parents=True, exist_ok=True)
-        _refuse_leftovers(folder, len(study.get_trials(deepcopy=False)))
+        _refuse_leftovers(folder, study)
         Worker(
             study,
             sweep.trials,
@@ -71,11 +71,12 @@ def run_sweep(
     return report
 
 
-def _refuse_leftovers(folder: Path, trials: int) -> None:
+def _refuse_leftovers(folder: Path, study: optuna.Study) -> None:
     """Raises ValueError where runs lie of trials that the storage does not know."""
     left = [path for path in folder.glob("trial_*") if path.is_dir()]
     numbers = [int(path.name.split("_")[1]) for path in left]
-    if numbers and max(numbers) >= trials:
+    # Counted after the folders, to which another worker may be adding.
+    if numbers and max(numbers) >= len(study.get_trials(deepcopy=False)):
         raise ValueError(
             f"{folder} holds runs of trials that this storage does not have; take another name "
             "with --name, or remove the folder"

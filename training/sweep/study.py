@@ -18,7 +18,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from training.sweep.space import Sweep, decoded
 
@@ -68,8 +68,9 @@ def open_storage(url: str, heartbeat: int) -> RDBStorage:
                 )
         except (SQLAlchemyError, ImportError, NoSuchModuleError, RuntimeError) as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
-            # Two workers that begin at the same moment both make the tables.
-            if attempt + 1 < _ATTEMPTS and re.search("already exists|duplicate|locked", reason):
+            # Workers that begin at the same moment all make the tables and write their version.
+            raced = isinstance(error, IntegrityError) or re.search("already exists|locked", reason)
+            if attempt + 1 < _ATTEMPTS and raced:
                 time.sleep(0.5)
                 continue
             raise ValueError(
