@@ -1,28 +1,23 @@
 """LightningCLI over the project's classes."""
 
-import io
 import os
 import sys
 import traceback
 from collections import deque
 from collections.abc import Sequence
-from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import yaml
 from jsonargparse import Namespace
-from jsonargparse.util import import_object
 from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import (
     LightningCLI,
     LRSchedulerTypeTuple,
     instantiate_class,
 )
-from lightning.pytorch.utilities import rank_zero_only
 
 import training.strategies  # noqa: F401  registers cuda_graph
 from callbacks import (
@@ -37,23 +32,11 @@ from callbacks import (
 )
 from callbacks.idle_hooks import skip_idle_hooks
 from lightning_modules import *  # noqa: F403  --model takes the names of imported classes
-from training.checkpoints import (
-    check_checkpoint,
-    check_same_run,
-    differences,
-    hyperparameters,
-)
+from training.checkpoint_cli import CheckpointCLI
 from training.checks import check_parts, check_settings, check_subcommand
-from training.loggers import keep_history, log_into_run, refuse_taken_folder
+from training.loggers import keep_history
 from training.parser import OneSentenceParser, explain, overridden
 from training.run_config import SaveFitConfig
-from training.runs import (
-    best_checkpoint,
-    experiment_folder,
-    last_checkpoint,
-    requeued_checkpoint,
-    requeued_job,
-)
 
 BASE_CONFIG = Path(__file__).parents[1] / "configs" / "trainer.yaml"
 # Callbacks of every run, each under a key of its own, so that an experiment or the command line
@@ -79,12 +62,8 @@ class CheckpointProgress(pl.Callback):
             trainer.fit_loop.load_state_dict(loops["fit_loop"])
 
 
-class TrainCLI(LightningCLI):
-    """LightningCLI with ``configs/trainer.yaml`` underneath and checkpoints that can be named.
-
-    ``--ckpt_path last`` is the newest run's last checkpoint, ``--ckpt_path best`` the best of all
-    runs of the experiment by their monitor; all but ``fit`` take ``best`` where none is given. With
-    a checkpoint of the experiment's own log folder, the command logs into that run.
+class TrainCLI(CheckpointCLI):
+    """LightningCLI with ``configs/trainer.yaml`` underneath and callbacks under keys.
 
     Args:
         args: subcommand and options, as they would be typed.
@@ -129,100 +108,6 @@ class TrainCLI(LightningCLI):
         if said := overridden(args):
             parser.error(said)
         self.config = parser.parse_args(args)
-
-    def _parse_ckpt_path(self) -> None:
-        config = self.config[self._name]
-        # Scoring the random weights that a model starts with is never what was meant.
-        path = config.ckpt_path or (None if self._name == "fit" else "best")
-        if self._name == "fit" and (job := requeued_job()) is not None:
-            path = self._requeued(job) or path
-        if path in ("last", "best"):
-            folder = experiment_folder(config.trainer)
-            data = (config.get("data") or {}).get("class_path")
-            path, said = (
-                last_checkpoint(folder)
-                if path == "last"
-                else best_checkpoint(folder, config.model.class_path, data)
-            )
-            config["ckpt_path"] = str(path)
-            self._say(f"takes {said}")
-        if path is not None:
-            self._use_checkpoint(Path(path))
-        if self._name == "fit":
-            refuse_taken_folder(config.trainer, path)
-
-    def _requeued(self, job: str) -> str | None:
-        """What a SLURM job that was requeued wrote before; it comes before the ``ckpt_path``."""
-        config = self.config[self._name]
-        if config.trainer.logger is False:
-            raise ValueError(
-                f"job {job} was requeued, and its checkpoint is looked up in the logger's folder; "
-                "leave the logger on, or submit the job with --no-requeue"
-            )
-        path = requeued_checkpoint(experiment_folder(config.trainer), job)
-        if path is None:
-            begins = "begins as it did before" if config.ckpt_path else "begins again"
-            self._say(f"job {job} was requeued before it had written a checkpoint, and {begins}")
-            return None
-        config["ckpt_path"] = str(path)
-        self._say(f"job {job} was requeued and resumes from {path}")
-        return str(path)
-
-    def _use_checkpoint(self, path: Path) -> None:
-        config = self.config[self._name]
-        check_checkpoint(path, config.model.class_path, resumes=self._name == "fit")
-        run = path.resolve().parents[1]
-        if self._name == "fit":
-            now = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self._name]
-            changed = differences(run, now)
-            check_same_run(path, changed)
-            for key, (then, value) in changed.items():
-                lists = isinstance(then, list) or isinstance(value, list)
-                said = "differs from" if lists else f"is {value}, it was {then} in"
-                self._say(f"{key} {said} {run.name}")
-        model, data = hyperparameters(path)
-        self._take("model", model)
-        if self._name != "fit":  # a fit resumes with the data of its run, which was compared above
-            kind = import_object(config.data.class_path) if config.get("data") else None
-            fixed = getattr(kind, "fixed_by_training", ("mean", "std"))
-            self._take("data", {key: data[key] for key in fixed if data.get(key) is not None})
-        config = self.config[self._name]
-        if config.trainer.logger is not False:
-            folder = experiment_folder(config.trainer)
-            if run.parent == folder.resolve() and log_into_run(config.trainer, run):
-                self.save_config_kwargs = {"resumed": True}
-
-    def _take(self, part: str, values: dict[str, Any]) -> None:
-        """Sets arguments of the model or the data to those of the checkpoint, and says so.
-
-        LightningCLI's own way does not take checkpoints that a Trainer without it wrote.
-        """
-        if not values:
-            return
-        config = self.config[self._name][part]
-        before = dict(config.get("init_args") or {})
-        given = {"class_path": config.class_path, "dict_kwargs": values}
-        said = io.StringIO()
-        try:
-            with redirect_stderr(said):
-                self.config = self.parser.parse_object({self._name: {part: given}}, self.config)
-        except SystemExit as error:
-            reason = said.getvalue().strip().removeprefix("gpu-learning: error: ")
-            raise ValueError(
-                f"the checkpoint was made with {', '.join(values)}, and {config.class_path} takes "
-                f"other arguments ({reason}); use the configuration it was trained with, or name "
-                f"its class with --{part}"
-            ) from error
-        after = self.config[self._name][part].get("init_args") or {}
-        for name, value in before.items():
-            told = value is not None or name in ("mean", "std")
-            if name in after and after[name] != value and told:
-                asked = "" if value is None else f"; the {value} asked for is not used"
-                self._say(f"{name}={after[name]} comes from the checkpoint{asked}")
-
-    def _say(self, sentence: str) -> None:
-        if not rank_zero_only.rank:
-            print(f"gpu-learning: {sentence}", file=sys.stderr)
 
     def before_instantiate_classes(self) -> None:
         check_settings(self.config[self._name], KEYED_CALLBACKS)
