@@ -85,10 +85,11 @@ def experiment(request: pytest.FixtureRequest, workplace: Path) -> Runs:
     short = ("--trainer.max_epochs=3", "--trainer.val_check_interval=0.5")
     if request.param == "digits":
         return Runs("-c", "configs/digits_cnn.yaml", *short)
+    if request.param == "data_loader":
+        return Runs("-c", "configs/digits_cnn.yaml", "--data.init_args.resident=false", *short)
     if request.param == "transfer":
-        backbone = Runs("-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=1")
+        Runs("-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=1")
         path = next(Path("logs/whole").glob("*/checkpoints/last.ckpt")).rename("backbone.ckpt")
-        del backbone
         Path("logs/whole").rename("logs/backbone")
         return Runs(
             *("-c", "configs/transfer.yaml", f"--model.init_args.backbone={path}", *DIGITS, *short),
@@ -105,7 +106,9 @@ def experiment(request: pytest.FixtureRequest, workplace: Path) -> Runs:
 
 
 @pytest.mark.parametrize(
-    "experiment", ["digits", "transfer", "mini_gpt", "gpt2_lora"], indirect=True
+    "experiment",
+    ["digits", "data_loader", "transfer", "mini_gpt", "gpt2_lora"],
+    indirect=True,
 )
 def test_ended_and_resumed_is_bit_identical(experiment: Runs) -> None:
     chance = random.Random(0)
