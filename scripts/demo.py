@@ -1,4 +1,4 @@
-"""``gpu-learning demo``: a CNN learns digits, is tested and exported, and shows what it learned."""
+"""``gpu-learning demo``: a CNN learns digits and a small GPT sentences, and both are exported."""
 
 import argparse
 import json
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CONFIGS = {"digits": "digits_cnn.yaml", "mnist": "mnist_cnn.yaml"}
 CONFIG_FOLDER = Path(__file__).parents[1] / "configs"
+MINI_GPT, PROMPT = Path("models") / "demo_mini_gpt", "the cat"
 # On a GPU a step of so small a net takes less time than Lightning's loop, and an epoch less than
 # its validation and checkpoints: an epoch per turn of the loop, and every tenth one is validated.
 ON_GPU = (
@@ -29,14 +30,16 @@ ON_GPU = (
 
 
 def main(argv: Sequence[str]) -> int:
-    """Trains, tests and exports; writes ``logs/demo/predictions.png`` and ``models/demo_DATA``."""
+    """Trains, tests and exports both; writes ``logs/demo`` and ``models/demo_*``."""
     parser = argparse.ArgumentParser("gpu-learning demo", description=__doc__)
     parser.add_argument("--data", choices=CONFIGS, default="digits", help="what to train on")
     arguments = parser.parse_args(argv[1:])
     config = CONFIG_FOLDER / CONFIGS[arguments.data]
     model = Path("models") / f"demo_{arguments.data}"
-    refuse_foreign(model)
+    for folder in (model, MINI_GPT):
+        refuse_foreign(folder)
 
+    import torch
     from lightning.pytorch.callbacks import Timer
     from rich.console import Console
     from rich.table import Table
@@ -44,7 +47,8 @@ def main(argv: Sequence[str]) -> int:
     from training.quiet import quiet
 
     quiet()
-    cli, timer = build(config), Timer()
+    options = ON_GPU if torch.cuda.is_available() else ()
+    cli, timer = build(config, "demo", *options), Timer()
     cli.trainer.callbacks.append(timer)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
     seconds = timer.time_elapsed("train")
@@ -65,21 +69,22 @@ def main(argv: Sequence[str]) -> int:
             f"The same steps on this machine's CPU, measured for a second: {on_cpu:,.0f} steps per "
             f"second; the GPU is {speed / on_cpu:.1f} times as fast."
         )
+    table = Table(title="A GPT on sentences", show_header=False)
+    for row in language_model():
+        table.add_row(*row)
+    console.print(table)
     console.print("Next:")
     for command, does in next_commands():
         console.print(f"  {command:<40}{does}", highlight=False, soft_wrap=True)
     return 0
 
 
-def build(config: Path) -> "TrainCLI":
-    """Trainer, model and data of a config, logging to ``logs/demo``."""
-    import torch
-
+def build(config: Path, name: str, *options: str) -> "TrainCLI":
+    """Trainer, model and data of a config, logging to ``logs/NAME``."""
     from training.cli import TrainCLI
 
-    options = ON_GPU if torch.cuda.is_available() else ()
-    name = "--trainer.logger.init_args.name=demo"
-    return TrainCLI(["fit", "-c", str(config), name, *options], run=False)
+    log = f"--trainer.logger.init_args.name={name}"
+    return TrainCLI(["fit", "-c", str(config), log, *options], run=False)
 
 
 def scored_and_exported(cli: "TrainCLI", model: Path) -> list[tuple[str, str]]:
@@ -104,6 +109,33 @@ def scored_and_exported(cli: "TrainCLI", model: Path) -> list[tuple[str, str]]:
     ]
 
 
+def language_model() -> list[tuple[str, str]]:
+    """Trains the course's MiniGPT, which exports itself; rows of what it scored and writes."""
+    from lightning.pytorch.callbacks import Timer
+
+    from callbacks import ExportText
+    from inference.text.generate import TextGenerator
+    from inference.text.sampling import SamplingOptions
+
+    cli, timer = build(CONFIG_FOLDER / "mini_gpt.yaml", "demo/mini_gpt"), Timer()
+    cli.trainer.callbacks.append(timer)
+    for callback in cli.trainer.callbacks:
+        if isinstance(callback, ExportText):
+            callback.folder = MINI_GPT
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    seconds, steps = timer.time_elapsed("train"), cli.trainer.global_step
+    device = device_name(cli.trainer.strategy.root_device)
+    greedy = SamplingOptions(max_new_tokens=40, temperature=0.0)
+    [text] = TextGenerator.load(MINI_GPT).generate([PROMPT], greedy)
+    return [
+        ("training", f"{seconds:.1f} s for {steps:,} steps on {device}"),
+        ("validation loss", f"{cli.trainer.callback_metrics['val/loss']:.3f} nats per character"),
+        ("parameters", f"{sum(parameter.numel() for parameter in cli.model.parameters()):,}"),
+        ("it writes", f"{PROMPT} | {text.text.strip()}"),
+        ("exported model", str(MINI_GPT)),
+    ]
+
+
 def next_commands() -> list[tuple[str, str]]:
     """What to type after the demo, and what it does; ``make setup`` where the server is missing."""
     missing = not all(map(find_spec, ("fastapi", "uvicorn")))
@@ -111,7 +143,7 @@ def next_commands() -> list[tuple[str, str]]:
     return [
         ("make tensorboard", "the curves of this run, at http://localhost:6006"),
         *(setup if missing else ()),
-        (".venv/bin/gpu-learning serve models/", "draw a digit: http://127.0.0.1:11434/ui"),
+        (".venv/bin/gpu-learning serve models/", "draw and write: http://127.0.0.1:11434/ui"),
         (".venv/bin/gpu-learning lessons", "the course, from the first tensor on"),
     ]
 

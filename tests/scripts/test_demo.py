@@ -31,16 +31,23 @@ def test_demo_trains_tests_and_shows(gpu_learning, workplace: Path, device: str)
     assert code == 0, err
     assert "7" in out
     refuse_foreign(workplace / "models" / "demo_digits")
+    code, out, err = gpu_learning(
+        "generate", "models/demo_mini_gpt", "the cat", "--temperature=0", "--max-new-tokens=40"
+    )
+    assert code == 0, err
+    assert out.startswith("the cat sat on the ")
+    refuse_foreign(Path("models/demo_mini_gpt"))
 
 
-def test_demo_replaces_no_model_of_the_users(gpu_learning, workplace: Path) -> None:
-    mine = workplace / "models" / "demo_digits"
+@pytest.mark.parametrize("name", ["demo_digits", "demo_mini_gpt"])
+def test_demo_replaces_no_model_of_the_users(gpu_learning, workplace: Path, name: str) -> None:
+    mine = workplace / "models" / name
     mine.mkdir(parents=True)
     manifest = {"source": {"checkpoint": "logs/mine/version_0/checkpoints/best.ckpt"}}
     (mine / "manifest.json").write_text(json.dumps(manifest))
     code, said = bad(gpu_learning, "demo")
     assert code == 1
-    assert "models/demo_digits was not made by gpu-learning demo" in said
+    assert f"models/{name} was not made by gpu-learning demo" in said
     assert not (workplace / "logs").exists()
 
 
