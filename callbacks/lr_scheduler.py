@@ -1,8 +1,10 @@
 """What the learning-rate callbacks share: one owner, exact resume."""
 
 import math
+import os
 import warnings
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -71,10 +73,12 @@ class LRSchedulerCallback(LearningRateLog, ABC):
         super().on_train_start(trainer, pl_module)
         self._steps = trainer.global_step
         if (total := self._count(trainer)) != self.total:
+            own = Path(trainer.ckpt_path or "").resolve().parent.parent / "config.yaml"
+            typed = f": fit -c {os.path.relpath(own)} --ckpt_path last" if own.is_file() else ""
             raise ValueError(
                 f"the checkpoint's {self._name} ends after {self.total} {self.interval}s, this run "
                 f"after {total}; resume with the max_epochs, max_steps and batch size that it was "
-                "started with"
+                f"started with{typed}"
             )
 
     def on_train_batch_end(

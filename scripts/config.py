@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from training.config_files import refuse_missing
+from training.config_files import check_config_files
 
 
 def main(argv: Sequence[str]) -> int:
@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--set", action="store_true", help="leave out defaults of signatures")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments, options = parser.parse_known_args(argv[1:])
-    refuse_missing(argv)
+    check_config_files(argv)
 
     from training.explain import explain_config
     from training.quiet import quiet

@@ -3,10 +3,13 @@
 import argparse
 import json
 import platform
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import requires
+
+from packaging.requirements import Requirement
 
 from scripts.doctor_gpu import check_gpu, nvidia_gpus
 from scripts.finding import FAIL, NOTE, OK, Finding, installed
@@ -14,6 +17,7 @@ from scripts.finding import FAIL, NOTE, OK, Finding, installed
 # Lightning-AI/pytorch-lightning#21691
 COMPROMISED = {"lightning": {"2.6.2", "2.6.3"}, "pytorch-lightning": {"2.6.2", "2.6.3"}}
 ENOUGH_DISK_GB = 2
+SETUP = ("dev", "export", "kernels", "llm", "serve", "sweep")  # the extras that make setup takes
 
 
 def check_python() -> Finding:
@@ -78,14 +82,24 @@ def check_extra(name: str, packages: Sequence[str]) -> Finding:
     return Finding(f"extra {name}", OK, ", ".join(f"{p} {installed(p)}" for p in packages))
 
 
+def check_extras(declared: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """One finding for each extra of make setup or that is there, and one for all the others."""
+    findings = [check_extra(name, packages) for name, packages in declared.items()]
+    found = [f for f in findings if f.state == OK or f.part.removeprefix("extra ") in SETUP]
+    others = [f.part.removeprefix("extra ") for f in findings if f not in found]
+    if others:
+        text = f"not installed, and the course needs none of them: {', '.join(others)}"
+        found.append(Finding("other extras", OK, text))
+    return found
+
+
 def extras() -> dict[str, list[str]]:
     """Packages of each extra, as the installed project declares them."""
     found: dict[str, list[str]] = {}
     for line in requires("gpu-learning") or []:
-        if "extra ==" in line:
-            extra = line.rsplit("extra ==", 1)[1].strip(" '\"")
-            package = line.split(";")[0].split(">")[0].split("=")[0].split("[")[0].strip(" !<~")
-            found.setdefault(extra, []).append(package)
+        requirement = Requirement(line)
+        if extra := re.search(r"extra == ['\"](\w+)", str(requirement.marker)):
+            found.setdefault(extra[1], []).append(requirement.name)
     return found
 
 
@@ -113,7 +127,7 @@ def examine() -> list[Finding]:
     ]
     findings += check_gpu(nvidia_gpus())
     if installed("gpu-learning"):
-        findings += [check_extra(name, packages) for name, packages in extras().items()]
+        findings += check_extras(extras())
     return [*findings, check_disk()]
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
-from training.config_files import refuse_missing
+from training.config_files import check_config_files
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     arguments, options = parser.parse_known_args(argv[1:])
     if arguments.steps < 1:
         parser.error(f"--steps must be at least 1, got {arguments.steps}")
-    refuse_missing(argv)
+    check_config_files(argv)
     # torch's profiler tells every start and stop; read when torch is loaded.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 

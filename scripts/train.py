@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from training.config_files import refuse_missing
+from training.config_files import check_config_files
 
 if TYPE_CHECKING:
     from training.cli import TrainCLI
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Runs one of LightningCLI's subcommands; ``argv`` begins with its name."""
-    refuse_missing(argv)
+    check_config_files(argv)
     if sys.stderr.isatty():
         print("loading torch and Lightning ...", file=sys.stderr, flush=True)
 

@@ -39,6 +39,30 @@ FROM_EXPORT = OURS[next(i for i, line in enumerate(OURS) if " export " in line) 
 CHAIN = [line for line in FROM_EXPORT if line not in SERVED]
 
 
+SECTION = README.partition("## Train, test, watch")[2].partition("\n## ")[0]
+IN_ORDER = commands(re.findall(r"```(bash)\n(.*?)```", SECTION, flags=re.DOTALL))
+
+
+@pytest.mark.slow
+def test_training_commands_in_their_order(gpu_learning, small_mnist: Path, device: str) -> None:
+    """Each after the others, with as many epochs as it says, so that a schedule is as long."""
+    for line in IN_ORDER:
+        arguments = shlex.split(line)[1:]
+        if arguments[0] == "fit":
+            arguments.append("--trainer.limit_train_batches=3")
+        if "configs/mnist_cnn.yaml" in arguments:
+            arguments.append("--data.init_args.val_size=100")
+        code, _, err = gpu_learning(*arguments)
+        assert code == 0, (line, err)
+    # After a run of fewer epochs the newest one is another; the error says what resumes that.
+    short = [*shlex.split(IN_ORDER[0])[1:], "--trainer.limit_train_batches=3"]
+    assert gpu_learning(*short, "--trainer.max_epochs=5")[0] == 0
+    code, _, err = gpu_learning(*short, "--ckpt_path=last")
+    assert code == 1
+    typed = err.rpartition(": fit ")[2].split()
+    assert gpu_learning("fit", *typed)[0] == 0, typed
+
+
 @pytest.mark.parametrize(
     "line", [line for line in OURS if "lessons" not in line and line not in CHAIN + SERVED]
 )

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+import yaml
 
-def refuse_missing(argv: Sequence[str]) -> None:
-    """Ends the process with exit code 2 and one sentence if a file after ``-c`` does not exist."""
+
+def check_config_files(argv: Sequence[str]) -> None:
+    """Ends the process with exit code 2 and one sentence if a file after ``-c`` cannot be used."""
     named = [
         following if argument in ("-c", "--config") else argument.partition("=")[2]
         for argument, following in zip(argv, [*argv[1:], ""], strict=True)
@@ -17,13 +19,32 @@ def refuse_missing(argv: Sequence[str]) -> None:
     for name in named:
         # Only what is surely meant as a file: the option takes YAML itself, too.
         if name.endswith((".yaml", ".yml")) and not Path(name).exists():
-            said = missing(Path(name))
+            said = f"there is no {missing(Path(name))}"
         elif experiment := named_experiment(name):
-            said = f"{name}; did you mean {experiment}?"
+            said = f"there is no {name}; did you mean {experiment}?"
+        elif Path(name).is_file() and (fault := yaml_fault(Path(name))):
+            said = fault
         else:
             continue
-        print(f"gpu-learning: error: there is no {said}", file=sys.stderr)
+        print(f"gpu-learning: error: {said}", file=sys.stderr)
         raise SystemExit(2)
+
+
+def yaml_fault(path: Path) -> str:
+    """Where and why a file is not YAML; empty where it is."""
+    try:
+        yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+    except UnicodeDecodeError:
+        return f"{path} is not a text file in UTF-8"
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        indented = re.search(r"block|'\\t'|mapping values", error.problem or "")
+        remedy = "; what belongs together is indented alike, with spaces" if indented else ""
+        return f"{path}{where}: {error.problem}{remedy}"
+    except yaml.YAMLError as error:
+        return f"{path} is not YAML: {' '.join(str(error).split())}"
+    return ""
 
 
 def named_experiment(name: str) -> Path | None:

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from scripts import doctor, doctor_gpu
+from scripts.finding import NOTE, OK
+from tests.conftest import ROOT
 
 SMI = """#!/bin/sh
 echo "NVIDIA L4, {driver}, 23034 MiB, 8.9"
@@ -100,6 +102,17 @@ def test_a_full_disk_is_noted(monkeypatch) -> None:
 def test_extras_are_those_of_the_project() -> None:
     assert {"dev", "export", "llm", "serve"} <= set(doctor.extras())
     assert "pytest" in doctor.extras()["dev"]
+    assert doctor.extras()["sweep"] == ["optuna", "optuna-integration", "psycopg"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"EXTRAS ?= {','.join(doctor.SETUP)}\n" in makefile
+
+
+def test_extras_that_make_setup_leaves_out_are_one_line() -> None:
+    declared = {"dev": ["pytest"], "llm": ["nosuch"], "phone": ["nosuch"], "tiny": ["none-such"]}
+    dev, llm, others = doctor.check_extras(declared)
+    assert (dev.state, llm.state, others.state) == (OK, NOTE, OK)
+    assert llm.remedy == "make setup EXTRAS=dev,llm"
+    assert others.text.endswith(": phone, tiny")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config_files import refuse_missing
+from training.config_files import check_config_files
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ def test_a_missing_file_is_wrong_usage(argv: list[str], capsys, workplace: Path)
     if argv[-1] == "-c":
         argv = [*argv, "oky.yaml"]
     with pytest.raises(SystemExit) as ended:
-        refuse_missing(["fit", *argv])
+        check_config_files(["fit", *argv])
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith(f"gpu-learning: error: there is no {argv[-1].removeprefix('--config=')}")
@@ -27,7 +27,7 @@ def test_an_experiment_named_without_its_file_is_suggested(
     name: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        refuse_missing(["fit", "-c", name])
+        check_config_files(["fit", "-c", name])
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert said.endswith(f"there is no {name}; did you mean configs/digits_cnn.yaml?\n")
@@ -35,7 +35,33 @@ def test_an_experiment_named_without_its_file_is_suggested(
 
 def test_files_that_are_there_and_yaml_itself_pass(workplace: Path) -> None:
     (workplace / "ok.yaml").touch()
-    refuse_missing(["fit", "-c", "ok.yaml", "--config", "{trainer: {max_steps: 1}}", "-c"])
+    check_config_files(["fit", "-c", "ok.yaml", "--config", "{trainer: {max_steps: 1}}", "-c"])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"model:\n  class_path: MNISTCNN\n init_args: {}\n",
+            "bad.yaml, line 3, column 2: expected <block end>",
+        ),
+        (b"model:\n\tclass_path: MNISTCNN\n", "bad.yaml, line 2, column 1: found character '\\t'"),
+        (b"model: *net\n", "bad.yaml, line 1, column 8: found undefined alias"),
+        (b"model: {class_path: a\n", "bad.yaml, line 2, column 1: "),
+        (b"model: \x00\n", "bad.yaml is not YAML: "),
+        (b"\x89PNG\r\n", "bad.yaml is not a text file in UTF-8"),
+    ],
+)
+def test_what_is_not_yaml_is_refused_with_its_place(
+    content: bytes, said: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("bad.yaml").write_bytes(content)
+    with pytest.raises(SystemExit) as ended:
+        check_config_files(["fit", "-c", "bad.yaml"])
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"gpu-learning: error: {said}")
 
 
 def test_the_command_says_so_before_it_imports_anything_heavy(workplace: Path) -> None:

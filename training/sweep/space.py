@@ -15,6 +15,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from training.config_files import yaml_fault
+
 _RANGE = ("low", "high", "log", "step")
 
 
@@ -107,12 +109,10 @@ def read_sweep(path: Path) -> Sweep:
     """
     if not path.is_file():
         raise ValueError(f"there is no sweep file {path}")
+    if fault := yaml_fault(path):
+        raise ValueError(fault)
     try:
-        tree = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    try:
-        return _sweep(tree)
+        return _sweep(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
