@@ -175,9 +175,12 @@ def _as_gpt2(folder: Path) -> list[float]:
     net = GPT(GPTConfig(50257, 1024, 768, layers=LAYERS, heads=12, **GPT2_SWITCHES)).cuda()
     kernels = Kernels(net, OPS)
     ids = torch.randint(0, 50257, (8, 1025), device="cuda")
-    variants = (("plain", False, False), ("ours", True, False)), (
-        ("torch.compile", False, True),
-        ("ours, compiled", True, True),
+    variants = (
+        (("plain", False, False), ("ours", True, False)),
+        (
+            ("torch.compile", False, True),
+            ("ours, compiled", True, True),
+        ),
     )
     times: dict[str, Timing] = {}
     peaks, counts = {}, {}
@@ -222,9 +225,9 @@ def _peak(function: Callable[[], None]) -> int:
 
 def _kernels_of(step: Callable[[], None], trace: Path) -> int:
     """Kernels, copies and fills of one step, from a recording by torch's profiler."""
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as recording:
-        with record_function(STEP):
-            step()
-            torch.cuda.synchronize()
+    activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
+    with profile(activities=activities) as recording, record_function(STEP):
+        step()
+        torch.cuda.synchronize()
     recording.export_chrome_trace(str(trace))
     return len(read_trace(trace, 1).kernels)
