@@ -185,8 +185,8 @@ def _check_operator(mine: Attempt) -> None:
     registered = torch.ops.exercise.layer_norm
     if made is None:
         raise Wrong("operator returns nothing; return what custom_op returned")
-    inputs = _inputs(5, 8)
-    want = F.layer_norm(inputs[0], (8,), *inputs[1:], EPS)
+    x, weight, bias = inputs = _inputs(5, 8)
+    want = F.layer_norm(x, (8,), weight, bias, EPS)
     got = mine.call(made, *inputs, EPS, shown="the operator")
     mine.equal(got[0], want, "the operator's first result", None, rtol=1e-4, atol=1e-5)
     with FakeTensorMode() as fake:
@@ -209,7 +209,7 @@ def _check_operator(mine: Attempt) -> None:
             if "no autograd formula" in str(wrong):
                 raise Wrong("the operator has no gradient; register_autograd") from wrong
             raise
-        out = F.layer_norm(inputs[0], (8,), *inputs[1:], EPS)
+        out = F.layer_norm(x, (8,), weight, bias, EPS)
         want = torch.autograd.grad(out.square().sum(), inputs)
     mine.equal(got, want, "the operator's gradient", None, rtol=1e-4, atol=1e-4)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.library import CustomOpDef, custom_op, triton_op
+from torch.library import custom_op, triton_op
 
 from course.kernels import environment
 
@@ -27,7 +27,7 @@ from course.kernels.fused import bias_gelu_backward, bias_gelu_forward  # noqa: 
 Gradients = tuple[Tensor | None, ...]
 
 
-def operator(name: str, run: Callable[..., Any], shapes: Callable[..., Any]) -> CustomOpDef:
+def operator(name: str, run: Callable[..., Any], shapes: Callable[..., Any]) -> Any:
     """Registers ``torch.ops.gpu_learning.<name>``.
 
     Args:
@@ -49,7 +49,7 @@ def _like(*tensors: Tensor) -> tuple[Tensor, ...]:
 # LayerNorm
 
 
-def _layer_norm_shapes(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _layer_norm_shapes(x: Tensor, *_: Any) -> tuple[Tensor, ...]:
     mean, rstd = (x.new_empty(len(x), dtype=torch.float32) for _ in range(2))
     return *_like(x), mean, rstd
 

@@ -19,7 +19,7 @@ from course.kernels import environment
 from datamodules import CharTextDataModule
 from lightning_modules import MiniGPT
 from lightning_modules.nets.gpt import GPT, GPTConfig
-from scripts.bench.timing import machine, summary, table, take_turns
+from scripts.bench.timing import machine, ratios, summary, table, take_turns
 from scripts.bench.train import OFF, as_torch_starts, course_epoch, fit_epoch, silent
 from training.cli import TrainCLI
 from training.quiet import quiet
@@ -137,8 +137,8 @@ def measure(options: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
     Raises:
         ValueError: a config of another model or other data.
     """
-    base = [*(options or DEFAULT), *PLAIN]
-    first = TrainCLI(["fit", *base], run=False)
+    given = list(options or DEFAULT)
+    first = TrainCLI(["fit", *given, *OFF, "--trainer.callbacks=[]"], run=False)
     if not isinstance(first.model, MiniGPT) or not isinstance(first.datamodule, CharTextDataModule):
         raise ValueError(
             "bench ladder trains a MiniGPT on a text: name a config such as "
@@ -146,6 +146,7 @@ def measure(options: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
         )
     device, context = first.trainer.strategy.root_device, first.datamodule.context
     small, larger, steps = arguments.batch_size, arguments.larger, arguments.steps
+    base = [*given, *PLAIN]
     candidates = {LOOP: lambda: small * context / plain_loop(base, small, steps)}
     reasons, flags = {}, {LOOP: ""}
     for rung in rungs(small, larger):
@@ -156,16 +157,17 @@ def measure(options: Sequence[str], arguments: argparse.Namespace) -> dict[str, 
         base = [*base, *rung.options]
         tokens = context * (small if rung.name == FIRST else larger)
         candidates[rung.name] = partial(_tokens_per_second, base, tokens, steps)
+    measured = take_turns(candidates, arguments.rounds)
+    loop = measured[LOOP]
     return {
         **machine(device.type),
-        "options": list(options or DEFAULT),
+        "options": given,
         "steps": steps,
         "flags": flags,
         "skipped": reasons,
-        "tokens_per_second": {
-            name: summary(values)
-            for name, values in take_turns(candidates, arguments.rounds).items()
-        },
+        "tokens_per_second": {name: summary(values) for name, values in measured.items()},
+        # Round by round: a machine whose speed drifts slows all rungs of a round alike.
+        "times_loop": {name: ratios(loop, values) for name, values in measured.items()},
     }
 
 
@@ -177,20 +179,20 @@ def draw(report: dict[str, Any]) -> Figure:
     """A bar per rung, from the loop on, with quartiles; times the loop beside it."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="tokens per second", title=report["where"])
-    rows, loop = report["tokens_per_second"], report["tokens_per_second"][LOOP]["median"]
-    names = list(report["flags"])
+    rows, names = report["tokens_per_second"], list(report["flags"])
     for position, name in enumerate(names):
         if name in rows:
             row = rows[name]
             ends = [[row["median"] - row["q25"]], [row["q75"] - row["median"]]]
             axes.barh(position, row["median"], xerr=ends, color="C0", ecolor="black", capsize=3)
-            text, at = f" {row['median'] / loop:.2f} times", row["q75"]
+            text, at = f" {report['times_loop'][name]['median']:.2f} times", row["q75"]
         else:
             text, at = f" skipped: {report['skipped'][name]}", 0
         axes.text(at, position, text, va="center")
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlim(0, 1.2 * max(row["q75"] for row in rows.values()))
-    axes.invert_yaxis()
+    axes.set(
+        xlim=(0, 1.2 * max(row["q75"] for row in rows.values())), ylim=(len(names) - 0.5, -0.5)
+    )
     axes.grid(axis="x", alpha=0.3)
     return figure
 
@@ -214,7 +216,9 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps(report, indent=2))
         return 0
     print("{where}, {threads} threads, torch {torch}, {steps} steps".format(**report))
-    print(table(report["tokens_per_second"], "tokens/s", reference=LOOP))
+    print(table(report["tokens_per_second"], "tokens/s"))
+    print("\nround by round, times the loop:")
+    print(table(report["times_loop"], "times"))
     for name, reason in report["skipped"].items():
         print(f"{name}: skipped, {reason}")
     print("\neach rung adds:")
@@ -226,11 +230,17 @@ def main(argv: Sequence[str]) -> int:
 def _read(path: Path) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text())
-        report["tokens_per_second"][LOOP], report["flags"], report["skipped"]
     except FileNotFoundError as missing:
         raise ValueError(f"there is no {path}; bench ladder --json > {path} writes it") from missing
-    except (ValueError, KeyError, TypeError) as other:
-        raise ValueError(f"{path} is not what bench ladder --json prints") from other
+    except ValueError:
+        report = None
+    if not isinstance(report, dict) or not {
+        "tokens_per_second",
+        "times_loop",
+        "flags",
+        "skipped",
+    } <= set(report):
+        raise ValueError(f"{path} is not what bench ladder --json prints")
     return report
 
 
