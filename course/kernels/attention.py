@@ -155,7 +155,31 @@ CONFIGS = [
     config(64, 32, 2, 4),
     config(32, 32, 2, 4),
 ]
-tuned_attention = triton.autotune(configs=CONFIGS, key=KEY)(attention_kernel)
+
+
+def worth_compiling(configs: list[triton.Config], arguments: dict, **_) -> list[triton.Config]:
+    """Those that are to be compiled and timed for these queries.
+
+    IEEE float32 is multiplied outside of the tensor cores, and large blocks of it take minutes to
+    compile. Blocks of more than the positions are masked work.
+    """
+    most = 64 * 32 if arguments["q_ptr"].dtype == torch.float32 else 128 * 128
+    side = max(arguments["T"], 32)
+    return [
+        one
+        for one in configs
+        if one.kwargs["BLOCK_M"] * one.kwargs["BLOCK_N"] <= most
+        and max(one.kwargs["BLOCK_M"], one.kwargs["BLOCK_N"]) <= side
+    ]
+
+
+def tune(kernel, configs: list[triton.Config]):
+    """The kernel with that config for each length, width and type which is fastest there."""
+    prune = {"early_config_prune": worth_compiling}
+    return triton.autotune(configs=configs, key=KEY, prune_configs_by=prune)(kernel)
+
+
+tuned_attention = tune(attention_kernel, CONFIGS)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

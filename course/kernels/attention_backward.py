@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from course.kernels.attention import KEY, LOG2_E, attention, config, launch
+from course.kernels.attention import LOG2_E, attention, config, launch, tune
 from course.kernels.tracing import is_traced
 
 
@@ -116,8 +116,8 @@ CONFIGS = [
     config(32, 64, 3, 4),
     config(32, 32, 2, 4),
 ]
-tuned_keys = triton.autotune(configs=CONFIGS, key=KEY)(gradient_of_keys_kernel)
-tuned_queries = triton.autotune(configs=CONFIGS, key=KEY)(gradient_of_queries_kernel)
+tuned_keys = tune(gradient_of_keys_kernel, CONFIGS)
+tuned_queries = tune(gradient_of_queries_kernel, CONFIGS)
 
 
 def attention_backward(

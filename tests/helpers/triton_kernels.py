@@ -186,6 +186,17 @@ def tiles() -> None:
     assert kept(torch.float32, 4096, 4096) == {(64, 64), (32, 32)}
     assert kept(torch.float32, 50, 33) == {(32, 32)}
     assert kept(torch.float16, 16, 16) == {(32, 32)}
+    from course.kernels import attention, attention_backward
+
+    def blocks(dtype: torch.dtype, length: int, configs: list) -> set[tuple[int, int]]:
+        arguments = {"q_ptr": torch.empty(0, dtype=dtype), "T": length}
+        found = attention.worth_compiling(configs, arguments)
+        return {(one.kwargs["BLOCK_M"], one.kwargs["BLOCK_N"]) for one in found}
+
+    assert blocks(torch.bfloat16, 1024, attention.CONFIGS) >= {(128, 128), (32, 32)}
+    assert blocks(torch.float32, 1024, attention.CONFIGS) == {(64, 32), (32, 32)}
+    assert blocks(torch.bfloat16, 64, attention.CONFIGS) == {(64, 64), (64, 32), (32, 32)}
+    assert blocks(torch.float32, 5, attention_backward.CONFIGS) == {(32, 32)}
 
 
 if __name__ == "__main__":
