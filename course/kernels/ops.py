@@ -3,8 +3,8 @@
 An operator has what torch.compile and torch.export need of a function: a schema, an implementation
 that can be traced without data, and a gradient. On a GPU it is a ``triton_op``, into which
 torch.compile looks: it sees the launches and compiles them with what is around them. In Triton's
-interpreter there is no launch to see, and wrap_triton refuses interpreted kernels up to torch 2.11.
-There the operator is opaque, and its shapes are told by a function of its own.
+interpreter there is no launch to see, and wrap_triton of torch 2.11 refuses its kernels. There the
+operator is opaque, and its shapes are told by a function of its own.
 """
 
 from collections.abc import Callable
