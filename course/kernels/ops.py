@@ -16,7 +16,10 @@ from torch.library import custom_op, triton_op
 
 from course.kernels import environment
 
-environment.choose(["triton"])
+try:
+    environment.choose(["triton"])
+except environment.Unavailable as missing:
+    raise ImportError(f"it {missing}") from missing
 
 from course.kernels import rows  # noqa: E402
 from course.kernels.attention import attention  # noqa: E402
