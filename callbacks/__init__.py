@@ -29,6 +29,7 @@ from callbacks.rng_state import RNGState
 from callbacks.step_lr import StepLR
 from callbacks.text_samples import TextSamples
 from callbacks.throughput import Throughput
+from callbacks.use_kernels import UseKernels
 from callbacks.warmup_cosine import WarmupCosine
 
 __all__ = [
@@ -61,5 +62,6 @@ __all__ = [
     "StepLR",
     "TextSamples",
     "Throughput",
+    "UseKernels",
     "WarmupCosine",
 ]

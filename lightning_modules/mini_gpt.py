@@ -4,7 +4,6 @@ import math
 
 import lightning.pytorch as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
 
@@ -114,8 +113,7 @@ class MiniGPT(pl.LightningModule):
         return self.net(ids)
 
     def _step(self, batch: Batch) -> Tensor:
-        inputs, targets = batch
-        return F.cross_entropy(self(inputs).flatten(0, 1), targets.flatten())
+        return self.net(*batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._step(batch)

@@ -22,7 +22,7 @@ MNIST = [name for name in CONFIGS if name.startswith(("mnist", "transfer"))]
 # Shorter than the start of a command, as they are.
 SECONDS = ("binary_classifier", "curve_regressor", "dropout", "line_regressor", "word_similarity")
 # In the vocabulary of the experiment's characters.
-PROMPT = dict.fromkeys(CONFIGS, "The") | {"mini_gpt": "the"}
+PROMPT = dict.fromkeys(CONFIGS, "The") | {"mini_gpt": "the", "mini_gpt_kernels": "the"}
 
 
 def is_language_model(config: str) -> bool:

@@ -12,6 +12,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.library import wrap_triton
+
+from course.kernels.tracing import is_traced
 
 # exp(x) = exp2(x * LOG2_E), and exp2 is one instruction of a GPU.
 LOG2_E = tl.constexpr(1.4426950408889634)
@@ -152,7 +155,31 @@ CONFIGS = [
     config(64, 32, 2, 4),
     config(32, 32, 2, 4),
 ]
-tuned_attention = triton.autotune(configs=CONFIGS, key=KEY)(attention_kernel)
+
+
+def worth_compiling(configs: list[triton.Config], arguments: dict, **_) -> list[triton.Config]:
+    """Those that are to be compiled and timed for these queries.
+
+    IEEE float32 is multiplied outside of the tensor cores, and large blocks of it take minutes to
+    compile. Blocks of more than the positions are masked work.
+    """
+    most = 64 * 32 if arguments["q_ptr"].dtype == torch.float32 else 128 * 128
+    side = max(arguments["T"], 32)
+    return [
+        one
+        for one in configs
+        if one.kwargs["BLOCK_M"] * one.kwargs["BLOCK_N"] <= most
+        and max(one.kwargs["BLOCK_M"], one.kwargs["BLOCK_N"]) <= side
+    ]
+
+
+def tune(kernel, configs: list[triton.Config]):
+    """The kernel with that config for each length, width and type which is fastest there."""
+    prune = {"early_config_prune": worth_compiling}
+    return triton.autotune(configs=configs, key=KEY, prune_configs_by=prune)(kernel)
+
+
+tuned_attention = tune(attention_kernel, CONFIGS)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,7 +194,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     out = torch.empty_like(q)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     ends = q.shape[2], 1 / math.sqrt(q.shape[3])
-    launch(attention_kernel, tuned_attention, "BLOCK_M", q, k, v, out, lse, *ends)
+    tuned = wrap_triton(tuned_attention) if is_traced(q) else tuned_attention
+    launch(attention_kernel, tuned, "BLOCK_M", q, k, v, out, lse, *ends)
     return out, lse
 
 

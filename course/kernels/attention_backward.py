@@ -11,8 +11,10 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.library import wrap_triton
 
-from course.kernels.attention import KEY, LOG2_E, attention, config, launch
+from course.kernels.attention import LOG2_E, attention, config, launch, tune
+from course.kernels.tracing import is_traced
 
 
 @triton.jit
@@ -114,8 +116,8 @@ CONFIGS = [
     config(32, 64, 3, 4),
     config(32, 32, 2, 4),
 ]
-tuned_keys = triton.autotune(configs=CONFIGS, key=KEY)(gradient_of_keys_kernel)
-tuned_queries = triton.autotune(configs=CONFIGS, key=KEY)(gradient_of_queries_kernel)
+tuned_keys = tune(gradient_of_keys_kernel, CONFIGS)
+tuned_queries = tune(gradient_of_queries_kernel, CONFIGS)
 
 
 def attention_backward(
@@ -128,8 +130,10 @@ def attention_backward(
     grads = grad_q, grad_k, grad_v = [torch.empty_like(tensor) for tensor in (q, k, v)]
     ends = q.shape[2], 1 / math.sqrt(q.shape[3])
     given = (q, k, v, grad, lse, delta)
-    launch(gradient_of_keys_kernel, tuned_keys, "BLOCK_N", *given, grad_k, grad_v, *ends)
-    launch(gradient_of_queries_kernel, tuned_queries, "BLOCK_M", *given, grad_q, *ends)
+    by_keys = wrap_triton(tuned_keys) if is_traced(q) else tuned_keys
+    by_queries = wrap_triton(tuned_queries) if is_traced(q) else tuned_queries
+    launch(gradient_of_keys_kernel, by_keys, "BLOCK_N", *given, grad_k, grad_v, *ends)
+    launch(gradient_of_queries_kernel, by_queries, "BLOCK_M", *given, grad_q, *ends)
     return grads[0], grads[1], grads[2]
 
 

@@ -13,6 +13,9 @@ import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.library import wrap_triton
+
+from course.kernels.tracing import is_traced
 
 ROWS = 2048  # of logits at a time; 196 MiB in bfloat16 at GPT-2's 50,257 tokens
 # Columns of logits are a multiple of it: wide loads and tensor cores want aligned rows.
@@ -79,7 +82,8 @@ def cross_entropy_(logits: Tensor, targets: Tensor, scale: Tensor, vocab_size: i
     rows, width = logits.shape
     losses = torch.empty(rows, dtype=torch.float32, device=logits.device)
     block = min(triton.next_power_of_2(vocab_size), 4096)
-    cross_entropy_kernel[(rows,)](
+    kernel = wrap_triton(cross_entropy_kernel) if is_traced(logits) else cross_entropy_kernel
+    kernel[(rows,)](
         logits,
         targets,
         losses,

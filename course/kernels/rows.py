@@ -8,6 +8,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.library import wrap_triton
+
+from course.kernels.tracing import is_traced
 
 MAX_COLUMNS = 1 << 16
 
@@ -114,7 +117,8 @@ def layer_norm(
     block, warps = block_of(columns)
     out = torch.empty_like(x)
     mean, rstd = (torch.empty(rows, dtype=torch.float32, device=x.device) for _ in range(2))
-    layer_norm_kernel[(rows,)](
+    kernel = wrap_triton(layer_norm_kernel) if is_traced(x) else layer_norm_kernel
+    kernel[(rows,)](
         x,
         weight,
         weight if bias is None else bias,
@@ -140,10 +144,16 @@ def layer_norm_backward(
     programs = min(rows, programs_on(x.device))
     grad_x = torch.empty_like(x)
     sums = torch.empty(2, programs, columns, dtype=torch.float32, device=x.device)
-    layer_norm_backward_kernel[(programs,)](
-        grad, x, weight, mean, rstd, grad_x, sums[0], sums[1], rows, columns, block, num_warps=warps
+    kernel = layer_norm_backward_kernel
+    if is_traced(x):
+        kernel = wrap_triton(layer_norm_backward_kernel)
+    kernel[(programs,)](
+        *(grad, x, weight, mean, rstd, grad_x, sums[0], sums[1], rows, columns),
+        BLOCK=block,
+        num_warps=warps,
     )
-    grad_weight, grad_bias = sums.sum(dim=1).to(weight.dtype)
+    # An operator returns tensors with memory of their own, so each is a sum by itself.
+    grad_weight, grad_bias = (part.sum(dim=0).to(weight.dtype) for part in sums)
     return grad_x, grad_weight, grad_bias
 
 

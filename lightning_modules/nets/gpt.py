@@ -91,10 +91,13 @@ class Attention(nn.Module):
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
         return scores.masked_fill(future, float("-inf")).softmax(dim=-1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.split(x)  # (B, H, T, C / H)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Sums of the values, weighted by :meth:`weights`: (B, heads, T, C / heads)."""
         dropout = self.dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.attend(*self.split(x))  # (B, H, T, C / H)
         return self.out(x.transpose(1, 2).flatten(2))  # (B, T, C)
 
 
@@ -157,14 +160,30 @@ class GPT(nn.Module):
             scale = 1 / math.sqrt(2 * self.config.layers) if writes else 1.0
             nn.init.normal_(parameter, std=0.02 * scale)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Logits (B, T, vocab_size) of the token after each of ids (B, T), T <= context."""
+    def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Logits of the next tokens, or their loss.
+
+        Both are in one net so that torch.compile sees the logits and their loss together.
+
+        Args:
+            ids: tokens (B, T), T <= context.
+            targets: the token after each, (B, T); -100 does not count.
+
+        Returns:
+            Logits (B, T, vocab_size); with targets their mean loss, a scalar.
+        """
         x = self.token(ids) + self.position.weight[: ids.shape[1]]  # (B, T, C)
         x = self.drop(x)
         for block in self.blocks:
             x = block(x)
         if self.config.pre_norm:
             x = self.norm(x)
-        if self.config.tied:
-            return F.linear(x, self.token.weight)
-        return self.head(x)
+        return self.logits(x) if targets is None else self.loss(x, targets)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Of the last hidden states x (B, T, C): (B, T, vocab_size)."""
+        return F.linear(x, self.token.weight) if self.config.tied else self.head(x)
+
+    def loss(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of the last hidden states x (B, T, C)."""
+        return F.cross_entropy(self.logits(x).flatten(0, 1), targets.flatten())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 BENCHMARKS = {
     "fit": ("scripts.bench.fit", "seconds of Trainer.fit and a metric over seeds"),
+    "ladder": ("scripts.bench.ladder", "from the plain loop to own kernels, one option at a time"),
     "scaling": ("scripts.bench.scaling", "one device and several: seconds, images per second"),
     "startup": ("scripts.bench.startup", "from Enter to the first training step"),
     "train": ("scripts.bench.train", "one config against the course's loop and plain Lightning"),

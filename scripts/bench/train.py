@@ -65,7 +65,7 @@ def _torchvision_loader(data: MNISTDataModule) -> DataLoader:
     return DataLoader(dataset, batch_size=data.batch_size, shuffle=True)
 
 
-def _course_epoch(
+def course_epoch(
     net: torch.nn.Module, loader: DataLoader, device: torch.device, steps: int
 ) -> float:
     """Seconds per step of the course's loop: one image at a time, ``item()`` each step."""
@@ -86,7 +86,7 @@ def _course_epoch(
     return (time.perf_counter() - began) / steps
 
 
-def _fit_epoch(trainer: pl.Trainer, model: pl.LightningModule, data: Any, steps: int) -> float:
+def fit_epoch(trainer: pl.Trainer, model: pl.LightningModule, data: Any, steps: int) -> float:
     """Seconds per optimizer step of the second epoch, everything between two epochs included."""
     timer = EpochTimer()
     trainer.callbacks.insert(0, timer)
@@ -120,7 +120,7 @@ def gpu_seconds(cli: TrainCLI, steps: int, trace: str | None) -> float:
 
 
 @contextmanager
-def _as_torch_starts() -> Iterator[None]:
+def as_torch_starts() -> Iterator[None]:
     """For what is compared: without what :class:`TrainCLI` sets for steps on a CPU."""
     torch.set_flush_denormal(False)
     try:
@@ -130,7 +130,7 @@ def _as_torch_starts() -> Iterator[None]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     level = logging.getLogger("lightning.pytorch").level
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     try:
@@ -159,7 +159,7 @@ def arms(options: Sequence[str], steps: int) -> dict[str, Callable[[], float]]:
 
     def ours(*more: str) -> float:
         cli = built(*more)
-        return _fit_epoch(cli.trainer, cli.model, cli.datamodule, steps)
+        return fit_epoch(cli.trainer, cli.model, cli.datamodule, steps)
 
     def plain_lightning() -> float:
         trainer = pl.Trainer(
@@ -170,12 +170,12 @@ def arms(options: Sequence[str], steps: int) -> dict[str, Callable[[], float]]:
             default_root_dir="logs/bench",
             enable_model_summary=False,
         )
-        with _as_torch_starts():
-            return _fit_epoch(trainer, PlainLightning(copy.deepcopy(net)), loader, steps)
+        with as_torch_starts():
+            return fit_epoch(trainer, PlainLightning(copy.deepcopy(net)), loader, steps)
 
     def course() -> float:
-        with _as_torch_starts():
-            return _course_epoch(copy.deepcopy(net), loader, device, steps)
+        with as_torch_starts():
+            return course_epoch(copy.deepcopy(net), loader, device, steps)
 
     return {
         "course": course,
@@ -198,7 +198,7 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments, options = parser.parse_known_args(argv[1:])
     quiet()
-    with _silent(), redirect_stdout(sys.stderr):  # what the runs say is not the report
+    with silent(), redirect_stdout(sys.stderr):  # what the runs say is not the report
         runs = arms([*options, "--trainer.enable_model_summary=false"], arguments.steps)
         seconds = take_turns(runs, arguments.repeats)
         few = min(100, arguments.steps)

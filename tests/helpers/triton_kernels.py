@@ -1,11 +1,12 @@
 """Triton kernels of the course against torch, at sizes that no block divides.
 
-``python -m tests.helpers.triton_kernels`` runs all of them in a process of its own, on the GPU if
+``python -m tests.helpers.triton_kernels CHECK...`` runs them in a process of its own, on the GPU if
 the process sees one and in the interpreter otherwise. 16 bits are for the GPU: the interpreter's
 ``tl.dot`` does not know bfloat16.
 """
 
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 
 import torch
@@ -122,6 +123,54 @@ def decode() -> None:
             torch.testing.assert_close(got.float(), want, rtol=rtol, atol=atol)
 
 
+def operators() -> None:
+    """In the places of torch's functions; schema, shapes and registration by torch's own check."""
+    from course.kernels import ops
+
+    half = torch.bfloat16
+    for dtype in dtypes():
+        x, weight, bias = tensors(dtype, (2, 5, 24), (24,), (24,))
+        for shift in (bias, None):
+            compare(
+                lambda x, w, *b: ops.layer_norm(x, w, b[0] if b else None, 1e-5),
+                lambda x, w, *b: F.layer_norm(x, (24,), w, b[0] if b else None),
+                (x, weight) if shift is None else (x, weight, shift),
+            )
+        compare(ops.bias_gelu, lambda x, b: F.gelu(x + b, approximate="tanh"), (x, bias))
+        q, k, v = tensors(dtype, *[(1, 2, 19, 16)] * 3)
+        compare(
+            ops.causal_attention,
+            lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+            (q, k, v),
+        )
+        (head,) = tensors(dtype, (70, 24))
+        targets = torch.randint(0, 70, (2, 5), device=x.device)
+        targets[0, 1] = -100
+        compare(
+            lambda h, w, y=targets: ops.cross_entropy(h, w, y),
+            lambda h, w, y=targets: F.cross_entropy((h @ w.T).flatten(0, 1), y.flatten()),
+            (x, head),
+        )
+        rows, flat = x.flatten(0, 1).detach().requires_grad_(), targets.flatten()
+        names = torch.ops.gpu_learning
+        for operator, arguments in (
+            (names.layer_norm, (rows, weight, bias, 1e-5)),
+            (names.layer_norm, (rows, weight, None, 1e-5)),
+            (names.bias_gelu, (x, bias, True)),
+            (names.attention, (q, k, v)),
+            (names.linear_cross_entropy, (rows, head, flat, 4)),
+        ):
+            # Dynamic shapes are not asked for: callbacks.Compile compiles for the one there is.
+            asked = ("test_schema", "test_autograd_registration", "test_faketensor")
+            torch.library.opcheck(operator.default, arguments, test_utils=asked)
+    if environment.on_gpu():  # the interpreter's CPU has kernels of 16 bits, and no tl.dot for them
+        hidden, head = tensors(torch.float32, (6, 24), (70, 24))
+        with torch.autocast("cuda", half):
+            loss = ops.cross_entropy(hidden, head, torch.arange(6, device="cuda"))
+        grads = torch.autograd.grad(loss, (hidden, head))
+        assert [grad.dtype for grad in grads] == [torch.float32] * 2
+
+
 def tiles() -> None:
     """The autotuner of the product compiles what may win, and no tile that takes minutes."""
     from course.kernels.matmul import CONFIGS, worth_compiling
@@ -137,11 +186,22 @@ def tiles() -> None:
     assert kept(torch.float32, 4096, 4096) == {(64, 64), (32, 32)}
     assert kept(torch.float32, 50, 33) == {(32, 32)}
     assert kept(torch.float16, 16, 16) == {(32, 32)}
+    from course.kernels import attention, attention_backward
+
+    def blocks(dtype: torch.dtype, length: int, configs: list) -> set[tuple[int, int]]:
+        arguments = {"q_ptr": torch.empty(0, dtype=dtype), "T": length}
+        found = attention.worth_compiling(configs, arguments)
+        return {(one.kwargs["BLOCK_M"], one.kwargs["BLOCK_N"]) for one in found}
+
+    assert blocks(torch.bfloat16, 1024, attention.CONFIGS) >= {(128, 128), (32, 32)}
+    assert blocks(torch.float32, 1024, attention.CONFIGS) == {(64, 32), (32, 32)}
+    assert blocks(torch.bfloat16, 64, attention.CONFIGS) == {(64, 64), (64, 32), (32, 32)}
+    assert blocks(torch.float32, 5, attention_backward.CONFIGS) == {(32, 32)}
 
 
 if __name__ == "__main__":
     environment.choose(["triton"])
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = False
-    for check in (rows, tiles, matmul, cross_entropy, attention, decode):
-        check()
+    for check in sys.argv[1:]:
+        vars()[check]()

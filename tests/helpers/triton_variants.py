@@ -54,8 +54,14 @@ def elements() -> list[Variant]:
         Variant(moves.copy_apart, two | {"n": COUNT, "stride": COUNT}, {"BLOCK": 1024}),
         Variant(moves.transpose, two | side, {"TILE": 32}),
         Variant(moves.transpose_columns, two | side, {"BLOCK": 1024}),
-        Variant(fused.forward_kernel, gelu, {"BLOCK": 1024}),
-        Variant(fused.backward_kernel, back, {"COLUMNS": 64, "ROWS": 32}),
+        *(
+            Variant(fused.forward_kernel, gelu, {"TANH": tanh, "BLOCK": 1024})
+            for tanh in (False, True)
+        ),
+        *(
+            Variant(fused.backward_kernel, back, {"TANH": tanh, "COLUMNS": 64, "ROWS": 32})
+            for tanh in (False, True)
+        ),
         Variant(step29_bandwidth.copy, two | {"n": COUNT}, {"BLOCK": 32}),
         Variant(step29_bandwidth.transpose, two | side, {"TILE": 16}),
         Variant(step30_fusion.bias_gelu, gelu, {"BLOCK": 32}),

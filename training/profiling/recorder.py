@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.profilers import Profiler
 from torch.profiler import ProfilerAction, ProfilerActivity, profile, record_function
 
-from callbacks import Compile
+from callbacks import Compile, UseKernels
 from lightning_modules.flops import count_flops, peak_flops
 from training.profiling.counting import StepCounter
 from training.profiling.trace import LOADING, STEP
@@ -196,9 +196,11 @@ class StepRecorder(pl.Callback):
 
 
 def _switch_compiled(trainer: pl.Trainer, module: pl.LightningModule, on: bool) -> None:
-    """torch.compile remembers of a net that it could not compile it within a counter."""
+    """torch.compile remembers of a net that it could not compile it within a counter; and a counter
+    knows torch's own operators alone.
+    """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, Compile):
+        if isinstance(callback, Compile | UseKernels):
             (callback.on_validation_end if on else callback.on_validation_start)(trainer, module)
 
 

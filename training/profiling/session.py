@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from callbacks import Compile, CPUThreads, MatmulPrecision, ReduceLROnPlateau
+from callbacks import Compile, CPUThreads, MatmulPrecision, ReduceLROnPlateau, UseKernels
 from callbacks.export_best import ExportBest
 from callbacks.idle_hooks import STEP_HOOKS
 from callbacks.text_samples import TextSamples
@@ -111,5 +111,5 @@ def _takes_part(callback: pl.Callback) -> bool:
     """Whether a callback belongs to a step; all others write, draw or wait for an epoch's end."""
     if isinstance(callback, (Checkpoint, ExportBest, ProgressBar, ReduceLROnPlateau, TextSamples)):
         return False
-    prepares = isinstance(callback, (Compile, CPUThreads, MatmulPrecision))
+    prepares = isinstance(callback, (Compile, CPUThreads, MatmulPrecision, UseKernels))
     return prepares or any(is_overridden(hook, callback) for hook in STEP_HOOKS)

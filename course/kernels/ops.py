@@ -1,0 +1,182 @@
+"""The course's kernels as PyTorch operators, in the places of torch's own functions in a GPT.
+
+An operator has what torch.compile and torch.export need of a function: a schema, an implementation
+that can be traced without data, and a gradient. On a GPU it is a ``triton_op``, into which
+torch.compile looks: it sees the launches and compiles them with what is around them. In Triton's
+interpreter there is no launch to see, and wrap_triton of torch 2.11 refuses its kernels. There the
+operator is opaque, and its shapes are told by a function of its own.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import custom_op, triton_op
+
+from course.kernels import environment
+
+try:
+    environment.choose(["triton"])
+except environment.Unavailable as missing:
+    raise ImportError(f"it {missing}") from missing
+
+from course.kernels import rows  # noqa: E402
+from course.kernels.attention import attention  # noqa: E402
+from course.kernels.attention_backward import attention_backward  # noqa: E402
+from course.kernels.cross_entropy import linear_cross_entropy  # noqa: E402
+from course.kernels.fused import bias_gelu_backward, bias_gelu_forward  # noqa: E402
+
+Gradients = tuple[Tensor | None, ...]
+
+
+def operator(name: str, run: Callable[..., Any], shapes: Callable[..., Any]) -> Any:
+    """Registers ``torch.ops.gpu_learning.<name>``.
+
+    Args:
+        name: of the operator.
+        run: launches kernels; its annotations are the operator's schema.
+        shapes: returns empty tensors in place of the results, for the interpreter.
+    """
+    if environment.on_gpu():
+        return triton_op(f"gpu_learning::{name}", run, mutates_args=())
+    made = custom_op(f"gpu_learning::{name}", run, mutates_args=())
+    made.register_fake(shapes)
+    return made
+
+
+def _like(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in tensors)
+
+
+# LayerNorm
+
+
+def _layer_norm_shapes(x: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    mean, rstd = (x.new_empty(len(x), dtype=torch.float32) for _ in range(2))
+    return *_like(x), mean, rstd
+
+
+_layer_norm = operator("layer_norm", rows.layer_norm, _layer_norm_shapes)
+_layer_norm_backward = operator(
+    "layer_norm_backward",
+    rows.layer_norm_backward,
+    lambda grad, x, weight, mean, rstd: _like(x, weight, weight),
+)
+
+
+def _keep_rows(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    x, weight, bias, _ = inputs
+    ctx.has_bias = bias is not None
+    ctx.save_for_backward(x, weight, *output[1:])
+
+
+def _layer_norm_gradients(ctx: Any, grad: Tensor, *_: Any) -> Gradients:
+    by_x, by_weight, by_bias = _layer_norm_backward(grad, *ctx.saved_tensors)
+    return by_x, by_weight, by_bias if ctx.has_bias else None, None
+
+
+_layer_norm.register_autograd(_layer_norm_gradients, setup_context=_keep_rows)
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
+    """LayerNorm over the last dimension of x (..., C)."""
+    return _layer_norm(x.flatten(0, -2), weight, bias, eps)[0].view(x.shape)
+
+
+# Bias and GELU
+
+
+_bias_gelu = operator("bias_gelu", bias_gelu_forward, lambda x, bias, tanh=False: _like(x)[0])
+_bias_gelu_backward = operator(
+    "bias_gelu_backward", bias_gelu_backward, lambda grad, x, bias, tanh=False: _like(x, bias)
+)
+
+
+def _keep_inputs(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    *tensors, ctx.tanh = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _bias_gelu_gradients(ctx: Any, grad: Tensor) -> Gradients:
+    return *_bias_gelu_backward(grad, *ctx.saved_tensors, ctx.tanh), None
+
+
+_bias_gelu.register_autograd(_bias_gelu_gradients, setup_context=_keep_inputs)
+
+
+def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
+    """GELU of x + bias, in GPT-2's form with a tanh; x is (..., C), bias (C,)."""
+    return _bias_gelu(x, bias, True)
+
+
+# Attention
+
+
+_attention = operator(
+    "attention",
+    attention,
+    lambda q, k, v: (*_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)),
+)
+_attention_backward = operator(
+    "attention_backward",
+    attention_backward,
+    lambda grad, q, k, v, out, lse: _like(q, k, v),
+)
+
+
+def _keep_attention(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*inputs, *output)
+
+
+def _attention_gradients(ctx: Any, grad: Tensor, _: Any) -> Gradients:
+    return _attention_backward(grad, *ctx.saved_tensors)
+
+
+_attention.register_autograd(_attention_gradients, setup_context=_keep_attention)
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention of q, k, v (B, H, T, D)."""
+    return _attention(q, k, v)[0]
+
+
+# Cross-entropy
+
+
+_cross_entropy = operator(
+    "linear_cross_entropy",
+    linear_cross_entropy,
+    lambda hidden, weight, targets, rows=0: (
+        hidden.new_empty((), dtype=torch.float32),
+        *_like(hidden, weight),
+    ),
+)
+
+
+def _keep_gradients(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*output[1:])
+
+
+def _cross_entropy_gradients(ctx: Any, grad: Tensor, *_: Any) -> Gradients:
+    by_hidden, by_weight = ctx.saved_tensors
+    return grad * by_hidden, grad * by_weight, None, None
+
+
+_cross_entropy.register_autograd(_cross_entropy_gradients, setup_context=_keep_gradients)
+
+
+def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of the logits ``hidden @ weight.T``, which are never all there.
+
+    Args:
+        hidden: last hidden states (..., C).
+        weight: of the output layer, (V, C).
+        targets: tokens (...), of which -100 does not count.
+    """
+    kind = hidden.device.type
+    if torch.is_autocast_enabled(kind):  # autocast knows torch's own operators alone
+        dtype = torch.get_autocast_dtype(kind)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+    with torch.autocast(kind, enabled=False):
+        return _cross_entropy(hidden.flatten(0, -2), weight, targets.flatten())[0]

@@ -1,0 +1,122 @@
+"""Other implementations of the functions of a net, put into its modules and taken out again."""
+
+import importlib
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.nets.gpt import GPT, Attention, Block
+
+# What a module of operators may define.
+LAYER_NORM, BIAS_GELU, ATTENTION, CROSS_ENTROPY = NAMES = (
+    "layer_norm",
+    "bias_gelu",
+    "causal_attention",
+    "cross_entropy",
+)
+
+
+class Kernels:
+    """The functions of a module of operators, in the places of a net's own.
+
+    Only methods of the net's modules are replaced, so that weights keep their names.
+
+    Args:
+        net: with ``nn.LayerNorm``, or the modules of :mod:`lightning_modules.nets.gpt`.
+        ops: import path of a module that defines one or more of
+
+            - ``layer_norm(x, weight, bias, eps)``, over the last dimension,
+            - ``bias_gelu(x, bias)``, GELU of x + bias in the form with a tanh,
+            - ``causal_attention(q, k, v)`` of (B, heads, T, width of a head),
+            - ``cross_entropy(hidden, weight, targets)``, of the logits ``hidden @ weight.T``.
+
+    Attributes:
+        replaced: number of places in the net by name of the function.
+
+    Raises:
+        ValueError: a module that is not there, or defines none of these; a net without a place for
+            any of them; dropout within attention, which a kernel of attention does not have.
+    """
+
+    def __init__(self, net: nn.Module, ops: str) -> None:
+        functions = _functions(ops)
+        places = _places(net, functions)
+        if not places:
+            raise ValueError(
+                f"nothing in {type(net).__name__} was replaced: {ops} has {', '.join(functions)}, "
+                "and the net has no place for it; configs/mini_gpt_kernels.yaml is a net with all"
+            )
+        self.replaced = {name: sum(one == name for one, *_ in places) for name in functions}
+        self._methods = [(module, name, method) for _, module, name, method in places]
+
+    def switch(self, on: bool) -> None:
+        """Puts the methods before those of the classes, or takes them away again."""
+        for module, name, method in self._methods:
+            vars(module).pop(name, None)
+            if on:
+                setattr(module, name, method)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {count}" for name, count in self.replaced.items())
+
+
+def _functions(path: str) -> dict[str, Callable[..., Tensor]]:
+    try:
+        module = importlib.import_module(path)
+    except ImportError as error:
+        raise ValueError(
+            f"the operators of {path} cannot be imported: {error}; those of the course are in "
+            "course.kernels.ops"
+        ) from error
+    found = {name: getattr(module, name) for name in NAMES if hasattr(module, name)}
+    if not found:
+        raise ValueError(f"{path} defines none of {', '.join(NAMES)}")
+    return found
+
+
+def _places(
+    net: nn.Module, functions: dict[str, Callable[..., Tensor]]
+) -> list[tuple[str, nn.Module, str, MethodType]]:
+    """Name of the function, module, name of the method and what takes its place."""
+    made: dict[str, Callable[..., Any]] = {
+        LAYER_NORM: lambda self, x: functions[LAYER_NORM](x, self.weight, self.bias, self.eps),
+        BIAS_GELU: lambda self, x: self.down(
+            functions[BIAS_GELU](F.linear(x, self.up.weight), self.up.bias)
+        ),
+        ATTENTION: lambda self, q, k, v: functions[ATTENTION](q, k, v),
+        CROSS_ENTROPY: lambda self, x, targets: functions[CROSS_ENTROPY](
+            x, _output_weight(self), targets
+        ),
+    }
+    return [
+        (name, module, method, MethodType(made[name], module))
+        for module in net.modules()
+        for name, method in _of(module)
+        if name in functions
+    ]
+
+
+def _of(module: nn.Module) -> list[tuple[str, str]]:
+    """What can be replaced in a module, without those within it: function and method."""
+    if isinstance(module, nn.LayerNorm):
+        fits = len(module.normalized_shape) == 1 and module.elementwise_affine
+        return [(LAYER_NORM, "forward")] if fits else []
+    if isinstance(module, Block):
+        return [(BIAS_GELU, "mlp")] if module.gelu and module.up.bias is not None else []
+    if isinstance(module, Attention):
+        if module.dropout:
+            raise ValueError(
+                "a kernel of attention has no dropout; set --model.init_args.dropout 0"
+            )
+        return [(ATTENTION, "attend")]
+    if isinstance(module, GPT):
+        biased = not module.config.tied and module.head.bias is not None
+        return [] if biased else [(CROSS_ENTROPY, "loss")]
+    return []
+
+
+def _output_weight(net: GPT) -> Tensor:
+    return net.token.weight if net.config.tied else net.head.weight

@@ -1,0 +1,138 @@
+"""``callbacks.UseKernels``: in the steps of a fit, and nowhere else."""
+
+import sys
+from types import ModuleType
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+from callbacks import Compile, UseKernels
+from course.kernels import environment
+from datamodules import CharTextDataModule, DigitsDataModule
+from lightning_modules import MNISTMLP, MiniGPT
+from lightning_modules.nets.kernels import Kernels
+from tests.conftest import quiet_trainer
+from training.profiling.session import _takes_part
+
+
+class OwnOps(ModuleType):
+    """LayerNorm by torch's own function, and whether each call was in a training step."""
+
+    def __init__(self) -> None:
+        super().__init__("own_ops")
+        self.calls: list[bool] = []
+
+    def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
+        self.calls.append(torch.is_grad_enabled())
+        return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+
+@pytest.fixture
+def ops(monkeypatch: pytest.MonkeyPatch) -> OwnOps:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")  # asked for; of own_ops nothing is Triton's
+    monkeypatch.setitem(sys.modules, "own_ops", made := OwnOps())
+    return made
+
+
+class Interrupting(pl.Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        raise RuntimeError("an error in a step")
+
+
+def fit(*callbacks: pl.Callback) -> MiniGPT:
+    torch.manual_seed(0)
+    model = MiniGPT(context=8, width=16, pre_norm=True)
+    data = CharTextDataModule(context=8, batch_size=4, batches=3)
+    quiet_trainer(
+        max_epochs=2, callbacks=list(callbacks), num_sanity_val_steps=1, limit_val_batches=1
+    ).fit(model, datamodule=data)
+    return model
+
+
+def test_a_model_learns_the_same_by_the_functions_of_another_module(ops: OwnOps) -> None:
+    callback = UseKernels("own_ops")
+    ours, plain = fit(callback), fit()
+    assert callback.kernels is not None
+    assert callback.kernels.replaced == {"layer_norm": 5}
+    assert ops.calls == [True] * 2 * 3 * 5  # epochs, batches, norms: in no validation
+    assert not [m for m in ours.modules() if {"forward", "loss", "mlp", "attend"} & set(vars(m))]
+    assert ours.state_dict().keys() == plain.state_dict().keys()
+    for name, value in plain.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value), name
+
+
+def test_an_error_leaves_the_net_as_it_is_written(ops: OwnOps) -> None:
+    callback, seen = UseKernels("own_ops"), []
+
+    class Seeing(pl.Callback):
+        def on_fit_start(self, trainer, pl_module) -> None:
+            seen.append(pl_module)
+
+    with pytest.raises(RuntimeError, match="an error in a step"):
+        fit(callback, Seeing(), Interrupting())
+    assert ops.calls
+    assert not [m for m in seen[0].modules() if "forward" in vars(m)]
+
+
+@pytest.mark.slow
+def test_torch_compiles_the_net_with_the_operators_in_it(ops: OwnOps, monkeypatch) -> None:
+    runs: list[int] = []
+
+    @torch.library.custom_op("tests::layer_norm", mutates_args=())
+    def operator(
+        x: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        runs.append(len(x))
+        return torch.native_layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+    @operator.register_fake
+    def _(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
+        return torch.native_layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+    def keep(ctx, inputs, output) -> None:
+        ctx.save_for_backward(*inputs[:3], *output[1:])
+
+    def gradients(ctx, grad, *_) -> tuple:
+        x, weight, bias, mean, rstd = ctx.saved_tensors
+        backward = torch.ops.aten.native_layer_norm_backward
+        by = backward(grad, x, x.shape[-1:], mean, rstd, weight, bias, [True] * 3)
+        return *by, None
+
+    operator.register_autograd(gradients, setup_context=keep)
+    monkeypatch.setattr(ops, "layer_norm", lambda *given: operator(*given)[0], raising=False)
+    torch.compiler.reset()
+    counters.clear()
+    ours, plain = fit(UseKernels("own_ops"), Compile()), fit()
+    assert runs == [4] * 2 * 3 * 5  # batches of 4, and in no validation
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, atol=1e-4, rtol=1e-4)
+
+
+def test_a_net_without_a_place_is_refused(ops: OwnOps) -> None:
+    trainer = quiet_trainer(max_steps=1, callbacks=[UseKernels("own_ops")])
+    with pytest.raises(ValueError, match="was replaced: own_ops has layer_norm"):
+        trainer.fit(MNISTMLP(hidden=(16,)), datamodule=DigitsDataModule())
+
+
+def test_without_a_gpu_it_says_what_to_type(gpu_learning, monkeypatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    code, _, err = gpu_learning("fit", "-c", "configs/mini_gpt_kernels.yaml")
+    assert code == 1
+    assert "callbacks.UseKernels needs a CUDA GPU; TRITON_INTERPRET=1 before the command" in err
+
+
+def test_without_triton_it_says_how_to_install_it(monkeypatch) -> None:
+    monkeypatch.setitem(environment.PACKAGES, "triton", ("no_such_package", "triton"))
+    monkeypatch.delitem(sys.modules, "course.kernels.ops", raising=False)
+    with pytest.raises(ValueError, match=r"it needs triton, which is not installed; "):
+        Kernels(torch.nn.LayerNorm(2), "course.kernels.ops")
+
+
+def test_a_profile_is_of_the_step_with_it() -> None:
+    assert _takes_part(UseKernels("own_ops"))
