@@ -35,7 +35,8 @@ def check_length(length: int, context: int) -> None:
     Raises:
         ValueError: they are.
     """
-    if length > context:
+    # For torch.jit.trace, which draws TensorBoard's graph page, a length is a tensor.
+    if isinstance(length, int) and length > context:
         raise ValueError(
             f"a sequence of {length} tokens is longer than the model's context of {context}; "
             "shorten it"
@@ -51,32 +52,27 @@ class KVCache:
 
     Args:
         layers: blocks of the net.
-        slots: sequences B of the decode batch.
-        context: positions of a slot.
-        heads: attention heads H.
-        size: of a head's vectors, D.
+        shape: (slots, context, H, D) of a layer's keys: sequences, positions of each, attention
+            heads, size of a head's vectors.
         device, dtype: of keys and values.
     """
 
     def __init__(
         self,
         layers: int,
-        slots: int,
-        context: int,
-        heads: int,
-        size: int,
+        shape: tuple[int, int, int, int],
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         def empty() -> Tensor:
-            return torch.zeros(slots, context, heads, size, device=device, dtype=dtype)
+            return torch.zeros(shape, device=device, dtype=dtype)
 
         # Tensors of their own: torch.compile writes in place into a tensor that it is given; of a
         # view, it would make a copy of the whole cache in every step.
         self.layers = [(empty(), empty()) for _ in range(layers)]
-        self.context = context
+        slots, self.context = shape[:2]
         self.dtype = dtype
-        self._all_positions = torch.arange(context, device=device)
+        self._all_positions = torch.arange(self.context, device=device)
         self._slots = torch.arange(slots, device=device)[:, None]
 
     def prefill(self, length: int, rows: Tensor) -> "CacheView":
@@ -103,7 +99,11 @@ class KVCache:
         Args:
             positions: of each in its sequence, (slots, 1).
             length: positions that are attended to; above every position given.
+
+        Raises:
+            ValueError: more than there are.
         """
+        check_length(length, self.context)
         return CacheView(self, positions, None, self._mask(positions, length))
 
     def _positions(self, start: int, end: int) -> Tensor:
