@@ -171,7 +171,7 @@ class GPT(nn.Module):
         return self.logits(self.hidden_states(ids, cache))
 
     def hidden_states(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
-        """Vectors (B, T, C) of which the logits are made; a cache has those before ids."""
+        """Vectors (B, T, C) of which the logits are made; ids follow the tokens of a cache."""
         x = self.token(ids)  # (B, T, C)
         if cache is None:
             check_length(ids.shape[1], self.config.context)
