@@ -8,33 +8,24 @@ from torch import Tensor
 
 
 class Cache(Protocol):
-    """Keys and values of earlier tokens, for one forward pass over new ones (B, T).
+    """What attention asks of the keys and values of earlier tokens, as of transformers' ``Cache``.
 
-    The protocol is that of transformers' ``Cache``: attention hands over its new keys and values
-    and computes with what it gets back.
+    For one forward pass over new tokens: their ``positions`` (T), (1, T) or (B, T), the ``mask`` of
+    the scores, None for causal attention among them, and ``update``, which keeps a layer's new keys
+    and values (B, T, H, D) and returns those to attend to.
     """
 
     @property
-    def positions(self) -> Tensor:
-        """Of the new tokens in their sequences, (T), (1, T) or (B, T)."""
-        ...
+    def positions(self) -> Tensor: ...
 
     @property
-    def mask(self) -> Tensor | None:
-        """Of the scores, as scaled_dot_product_attention takes it; None: new tokens are causal."""
-        ...
+    def mask(self) -> Tensor | None: ...
 
-    def update(self, k: Tensor, v: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Keeps keys and values (B, T, H, D) of a layer; returns those to attend to."""
-        ...
+    def update(self, k: Tensor, v: Tensor, layer: int) -> tuple[Tensor, Tensor]: ...
 
 
 def check_length(length: int, context: int) -> None:
-    """Refuses sequences that are longer than the context.
-
-    Raises:
-        ValueError: they are.
-    """
+    """Refuses a sequence that is longer than the context with a ValueError."""
     # For torch.jit.trace, which draws TensorBoard's graph page, a length is a tensor.
     if isinstance(length, int) and length > context:
         raise ValueError(
@@ -48,7 +39,7 @@ class KVCache:
 
     A slot and position have a fixed address, so that a CUDA graph can be captured over them. A
     token attends to the positions up to its own: what is beyond, from padding or an earlier
-    sequence, is overwritten before.
+    sequence, is overwritten before. More positions than the context has are a ValueError.
 
     Args:
         layers: blocks of the net.
@@ -76,19 +67,11 @@ class KVCache:
         self._slots = torch.arange(slots, device=device)[:, None]
 
     def prefill(self, length: int, rows: Tensor) -> "CacheView":
-        """For the first ``length`` tokens of the sequences in slots ``rows`` (B,).
-
-        Raises:
-            ValueError: more tokens than positions.
-        """
+        """For the first ``length`` tokens of the sequences in slots ``rows`` (B,)."""
         return CacheView(self, self._positions(0, length), rows)
 
     def extend(self, length: int, slot: int, start: int) -> "CacheView":
-        """For the next ``length`` tokens of a slot of whose sequence ``start`` are in the cache.
-
-        Raises:
-            ValueError: more tokens than positions.
-        """
+        """For the next ``length`` tokens of a slot of whose sequence ``start`` are in the cache."""
         positions = self._positions(start, start + length)
         rows = torch.tensor([slot], device=positions.device)
         return CacheView(self, positions, rows, self._mask(positions, start + length))
@@ -99,9 +82,6 @@ class KVCache:
         Args:
             positions: of each in its sequence, (slots, 1).
             length: positions that are attended to; above every position given.
-
-        Raises:
-            ValueError: more than there are.
         """
         check_length(length, self.context)
         return CacheView(self, positions, None, self._mask(positions, length))
