@@ -4,10 +4,9 @@ import warnings
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.nets.gpt import GPT, Block
+from lightning_modules.nets.gpt import GPT
 
 
 class GPTStep(nn.Module):
@@ -22,36 +21,31 @@ class GPTStep(nn.Module):
         self.net = net
 
     def forward(self, ids: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        net, before = self.net, past.shape[3]
-        positions = before + torch.arange(ids.shape[1], device=ids.device)
-        seen = torch.arange(before + ids.shape[1], device=ids.device) <= positions[:, None]
-        x = net.token(ids) + net.position(positions)
-        caches = []
-        for layer, block in enumerate(net.blocks):
-            assert isinstance(block, Block)
-            attended = block.norm1(x) if block.pre_norm else x
-            attended, cache = _attend(block, attended, past[layer], seen)
-            caches.append(cache)
-            if block.pre_norm:
-                x = x + attended
-                x = x + block.mlp(block.norm2(x))
-            else:
-                x = block.norm1(x + attended)
-                x = block.norm2(x + block.mlp(x))
-        if net.config.pre_norm:
-            x = net.norm(x)
-        logits = F.linear(x, net.token.weight) if net.config.tied else net.head(x)
-        return logits, torch.stack(caches)
+        cache = _Concatenated(past, ids.shape[1])
+        return self.net(ids, cache=cache), torch.stack(cache.present)
 
 
-def _attend(block: Block, x: Tensor, past: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    q, k, v = block.attn.split(x)  # (1, H, T, C / H)
-    cache = torch.cat([past, torch.cat([k, v])], dim=2)  # (2, H, P + T, C / H)
-    # Written out: the exporter's own scaled_dot_product_attention adds checks for every shape.
-    scores = q[0] @ cache[0].transpose(1, 2) / q.shape[-1] ** 0.5  # (H, T, P + T)
-    scores = scores.masked_fill(~seen, float("-inf"))
-    x = (scores.softmax(dim=-1) @ cache[1]).transpose(0, 1).flatten(1)[None]
-    return block.attn.out(x), cache
+class _Concatenated:
+    """A cache that is a graph's input ``past`` and, with the new positions, its output."""
+
+    def __init__(self, past: Tensor, new: int) -> None:
+        before = past.shape[3]
+        self.past = past
+        self.present: list[Tensor] = []
+        self.positions = before + torch.arange(new, device=past.device)
+        self.mask = torch.arange(before + new, device=past.device) <= self.positions[:, None]
+
+    def update(self, k: Tensor, v: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        new = torch.cat([k, v]).transpose(1, 2)  # (2, H, T, C / H)
+        self.present.append(torch.cat([self.past[layer], new], dim=2))
+        k, v = self.present[-1].split(1)  # (1, H, P + T, C / H)
+        return k.transpose(1, 2), v.transpose(1, 2)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+    """Scaled dot-product attention; that of the exporter adds operations for every case."""
+    scores = q @ k.transpose(2, 3) / q.shape[-1] ** 0.5  # (1, H, T, P + T)
+    return scores.masked_fill(~seen, float("-inf")).softmax(dim=-1) @ v
 
 
 def write_onnx(net: GPT, path: Path) -> None:
@@ -71,13 +65,17 @@ def write_onnx(net: GPT, path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, about its exporter's insides
+            program = torch.export.export(GPTStep(net), (ids, past), dynamic_shapes=shapes)
+            attention = torch.ops.aten.scaled_dot_product_attention.default
+            program = program.run_decompositions({attention: _attention})
+            for node in program.graph.nodes:  # a third of a small file, with paths of this machine
+                node.meta.pop("stack_trace", None)
             torch.onnx.export(
-                GPTStep(net),
-                (ids, past),
-                str(path),
+                program,
+                f=str(path),
                 input_names=["ids", "past"],
                 output_names=["logits", "present"],
-                dynamic_shapes=shapes,
+                dynamic_shapes=shapes,  # for the names
                 dynamo=True,
                 external_data=False,
                 verbose=False,

@@ -67,7 +67,7 @@ class DecodeEngine:
         if compile:
             # Apart: one is compiled for a first length and then for all, the others as they are.
             # What sorts a large vocabulary is not: nothing is gained, and torch 2.11 cannot.
-            self._run_model = torch.compile(model.decode)
+            self._run_model = _compiled_decode(model)
             self._run_greedy = torch.compile(self._sample, dynamic=False)
             self.sampler.select_few = torch.compile(self.sampler.select, dynamic=False)
 
@@ -269,6 +269,19 @@ class DecodeEngine:
         graph = captured(work, self.device, self._pool)
         self._pool = self._pool or graph.pool()
         return graph
+
+
+def _compiled_decode(model: CachedGPT) -> Callable[[Tensor, Tensor, int], Tensor]:
+    """``model.decode`` compiled, without checks in every step that its net is as it was."""
+
+    def decode(ids: Tensor, positions: Tensor, length: int) -> Tensor:
+        return model.decode(ids, positions, length)
+
+    # What is compiled is kept with a function's code. Without those checks another model of the
+    # same shapes would get it, so each has a code object of its own.
+    decode.__code__ = decode.__code__.replace()
+    skip = torch.compiler.skip_guard_on_all_nn_modules_unsafe
+    return torch.compile(decode, options={"guard_filter_fn": skip})
 
 
 def _bucket(length: int) -> int:

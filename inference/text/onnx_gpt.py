@@ -9,6 +9,7 @@ from torch import Tensor
 
 from inference.manifest import ArtifactFile
 from inference.runtimes.runtime import onnx_session
+from lightning_modules.nets.kv_cache import check_length
 
 
 class OnnxGPT:
@@ -54,6 +55,7 @@ class OnnxGPT:
         return self._run(ids, int(positions[0, 0]))
 
     def _run(self, ids: Tensor, before: int) -> Tensor:
+        check_length(before + ids.shape[1], self.context)
         past = self._past[:, :, :, :before]
         logits, self._past = self._session.run(None, {"ids": ids.numpy(), "past": past})
         return torch.from_numpy(logits)

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.nets.kv_cache import Cache, check_length
+
 # What the course's MiniGPT lacks on the way to GPT-2.
 GPT2_SWITCHES = {
     "pre_norm": True,
@@ -68,20 +70,26 @@ class GPTConfig:
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention."""
+    """Causal multi-head self-attention; ``layer`` is whose keys and values a cache is asked for."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, layer: int = 0) -> None:
         super().__init__()
+        self.layer = layer
         self.heads, self.dropout = config.heads, config.dropout
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=config.qkv_bias)
         self.out: nn.Module = nn.Identity()
         if config.output_projection:
             self.out = nn.Linear(config.width, config.width, bias=config.bias)
 
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value of x (B, T, C), each (B, heads, T, C / heads)."""
+    def split(self, x: Tensor, cache: Cache | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of x (B, T, C), each (B, heads, T, C / heads).
+
+        With a cache, keys and values of earlier tokens as well.
+        """
         # In this order the gradients of the three come together without another copy.
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # (B, T, H, C / H)
+        if cache is not None:
+            k, v = cache.update(k, v, self.layer)
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     def weights(self, x: Tensor) -> Tensor:
@@ -91,25 +99,29 @@ class Attention(nn.Module):
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
         return scores.masked_fill(future, float("-inf")).softmax(dim=-1)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Sums of the values, weighted by :meth:`weights`: (B, heads, T, C / heads)."""
-        dropout = self.dropout if self.training else 0.0
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Sums of the values, weighted by :meth:`weights`: (B, heads, T, C / heads).
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.attend(*self.split(x))  # (B, H, T, C / H)
+        A mask is added to the scores in place of the causal one.
+        """
+        dropout = self.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None)
+
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        q, k, v = self.split(x, cache)  # (B, H, T, C / H)
+        x = self.attend(q, k, v, None if cache is None else cache.mask)
         return self.out(x.transpose(1, 2).flatten(2))  # (B, T, C)
 
 
 class Block(nn.Module):
     """Attention, then an MLP for each position, each with a residual connection."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, layer: int = 0) -> None:
         super().__init__()
         hidden = config.hidden or 4 * config.width
         self.pre_norm, self.gelu = config.pre_norm, config.gelu
         self.norm1 = nn.LayerNorm(config.width, bias=config.bias)
-        self.attn = Attention(config)
+        self.attn = Attention(config, layer)
         self.norm2 = nn.LayerNorm(config.width, bias=config.bias)
         self.up = nn.Linear(config.width, hidden, bias=config.bias)
         self.down = nn.Linear(hidden, config.width, bias=config.bias)
@@ -119,11 +131,11 @@ class Block(nn.Module):
         x = self.up(x)  # (B, T, hidden)
         return self.down(F.gelu(x, approximate="tanh") if self.gelu else F.relu(x))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
         if self.pre_norm:
-            x = x + self.drop(self.attn(self.norm1(x)))
+            x = x + self.drop(self.attn(self.norm1(x), cache))
             return x + self.drop(self.mlp(self.norm2(x)))
-        x = self.norm1(x + self.drop(self.attn(x)))
+        x = self.norm1(x + self.drop(self.attn(x, cache)))
         return self.norm2(x + self.drop(self.mlp(x)))
 
 
@@ -142,7 +154,7 @@ class GPT(nn.Module):
         self.token = nn.Embedding(config.vocab_size, config.width)
         self.position = nn.Embedding(config.context, config.width)
         self.drop = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         if config.pre_norm:
             self.norm = nn.LayerNorm(config.width, bias=config.bias)
         if not config.tied:
@@ -160,7 +172,9 @@ class GPT(nn.Module):
             scale = 1 / math.sqrt(2 * self.config.layers) if writes else 1.0
             nn.init.normal_(parameter, std=0.02 * scale)
 
-    def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, targets: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
         """Logits of the next tokens, or their loss.
 
         Both are in one net so that torch.compile sees the logits and their loss together.
@@ -168,22 +182,31 @@ class GPT(nn.Module):
         Args:
             ids: tokens (B, T), T <= context.
             targets: the token after each, (B, T); -100 does not count.
+            cache: keys and values of the tokens before.
 
         Returns:
             Logits (B, T, vocab_size); with targets their mean loss, a scalar.
         """
-        x = self.token(ids) + self.position.weight[: ids.shape[1]]  # (B, T, C)
-        x = self.drop(x)
-        for block in self.blocks:
-            x = block(x)
-        if self.config.pre_norm:
-            x = self.norm(x)
+        x = self.hidden_states(ids, cache)
         return self.logits(x) if targets is None else self.loss(x, targets)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Of the last hidden states x (B, T, C): (B, T, vocab_size)."""
-        return F.linear(x, self.token.weight) if self.config.tied else self.head(x)
+    def hidden_states(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """Vectors (B, T, C) of which the logits are made; ids follow the tokens of a cache."""
+        x = self.token(ids)  # (B, T, C)
+        if cache is None:
+            check_length(ids.shape[1], self.config.context)
+            x = x + self.position.weight[: ids.shape[1]]
+        else:
+            x = x + self.position(cache.positions)
+        x = self.drop(x)
+        for block in self.blocks:
+            x = block(x, cache)
+        return self.norm(x) if self.config.pre_norm else x
 
-    def loss(self, x: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of the last hidden states x (B, T, C)."""
-        return F.cross_entropy(self.logits(x).flatten(0, 1), targets.flatten())
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (..., vocab_size) of hidden states (..., C)."""
+        return F.linear(hidden, self.token.weight) if self.config.tied else self.head(hidden)
+
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of the last hidden states (B, T, C)."""
+        return F.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten())

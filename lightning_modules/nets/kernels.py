@@ -86,7 +86,8 @@ def _places(
         BIAS_GELU: lambda self, x: self.down(
             functions[BIAS_GELU](F.linear(x, self.up.weight), self.up.bias)
         ),
-        ATTENTION: lambda self, q, k, v: functions[ATTENTION](q, k, v),
+        # Trained without a cache, there is no mask but the causal one.
+        ATTENTION: lambda self, q, k, v, mask: functions[ATTENTION](q, k, v),
         CROSS_ENTROPY: lambda self, x, targets: functions[CROSS_ENTROPY](
             x, _output_weight(self), targets
         ),

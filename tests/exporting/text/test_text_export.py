@@ -11,6 +11,7 @@ from datamodules import CharTokenizer, WindowLoader
 from datamodules.corpus import cats_and_dogs
 from exporting.text import TextSource, export_text
 from exporting.text.gguf_file import write_gguf
+from exporting.text.onnx_step import write_onnx
 from exporting.text.weights import write_int8
 from inference import load
 from inference.text.generate import TextGenerator
@@ -104,6 +105,33 @@ def test_the_courses_net_is_rewritten_for_other_programs(tmp_path: Path) -> None
         )
     with pytest.raises(ValueError, match="8 bits cannot hold"):
         export_text(text_source(_net(COURSE)), tmp_path / "course", ["gguf-q8"])
+
+
+@pytest.mark.parametrize("config", [COURSE, SMALL, BARE], ids=["course", "gpt2", "no-bias"])
+def test_an_onnx_graph_decodes_what_the_net_computes(config: GPTConfig, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    net, path = _net(config), tmp_path / "net.onnx"
+    write_onnx(net, path)
+    assert str(Path.cwd()).encode() not in path.read_bytes()  # paths of the machine that wrote it
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    layers, heads, size = config.layers, config.heads, config.width // config.heads
+    assert {i.name: i.shape for i in (*session.get_inputs(), *session.get_outputs())} == {
+        "ids": [1, "new"],
+        "past": [layers, 2, heads, "cached", size],
+        "logits": [1, "new", config.vocab_size],
+        "present": [layers, 2, heads, "new + cached", size],
+    }
+    ids = torch.randint(config.vocab_size, (1, config.context))
+    expected, cache = net(ids), torch.zeros(layers, 2, heads, 0, size).numpy()
+    done = 0
+    for new in (1, 5, 1, 1, config.context - 8):
+        one = ids[:, done : done + new]
+        logits, cache = session.run(None, {"ids": one.numpy(), "past": cache})
+        wanted = expected[:, done : done + new]
+        torch.testing.assert_close(torch.from_numpy(logits), wanted, rtol=1e-4, atol=1e-4)
+        done += new
+    assert cache.shape == (layers, 2, heads, config.context, size)
 
 
 def test_int8_is_within_half_a_step_of_the_weights(tmp_path: Path) -> None:
