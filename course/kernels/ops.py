@@ -21,11 +21,11 @@ try:
 except environment.Unavailable as missing:
     raise ImportError(f"it {missing}") from missing
 
-from course.kernels import rows  # noqa: E402
-from course.kernels.attention import attention  # noqa: E402
-from course.kernels.attention_backward import attention_backward  # noqa: E402
-from course.kernels.cross_entropy import linear_cross_entropy  # noqa: E402
-from course.kernels.fused import bias_gelu_backward, bias_gelu_forward  # noqa: E402
+from course.kernels import rows
+from course.kernels.attention import attention
+from course.kernels.attention_backward import attention_backward
+from course.kernels.cross_entropy import linear_cross_entropy
+from course.kernels.fused import bias_gelu_backward, bias_gelu_forward
 
 Gradients = tuple[Tensor | None, ...]
 
