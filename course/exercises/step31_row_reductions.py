@@ -81,7 +81,7 @@ def layer_norm_backward_kernel(
     columns,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of LayerNorm by x, weight and bias, from that by its output.
+    """Gradients of LayerNorm for x, weight and bias, from that for its output.
 
     With n = (x - mean) * rstd and g = grad * weight, both of one row:
         grad_x = (g - mean of g - n * (mean of g * n)) * rstd

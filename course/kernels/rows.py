@@ -137,7 +137,7 @@ def layer_norm(
 def layer_norm_backward(
     grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by x, weight and bias; x and grad are (rows, columns)."""
+    """Gradients of x, weight and bias; x and grad are (rows, columns)."""
     x, grad = x.contiguous(), grad.contiguous()
     rows, columns = x.shape
     block, warps = block_of(columns)
