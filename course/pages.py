@@ -132,28 +132,25 @@ class Page:
     def blocks(self) -> list[Block]:
         """All fenced blocks in order; the output of a ``python`` block is part of it."""
         blocks: list[Block] = []
-        tokens = [token for token in self.tokens if token.level == 0 and token.map]
-        for i, token in enumerate(tokens):
-            if token.type != "fence" or not token.map:
+        parts = [
+            (part, part.map[0], part.map[1]) for part in self.tokens if part.level == 0 and part.map
+        ]
+        for i, (part, start, end) in enumerate(parts):
+            before, after = parts[:i], parts[i + 1 : i + 2]
+            answers = part.info == "text" and before and before[-1][0].info == "python"
+            if part.type != "fence" or answers:
                 continue
-            before = tokens[:i]
-            if token.info == "text" and before and before[-1].info == "python":
-                continue
-            start, end = token.map
-            comment = caption = ""
-            if before and (text := self._lines(*before[-1].map)).startswith(CAPTION):
+            line, comment, caption, output = start + 1, "", "", None
+            if before and (text := self._lines(before[-1][1], before[-1][2])).startswith(CAPTION):
                 caption = text
                 before.pop()
-            if before and before[-1].map and before[-1].content.startswith("<!--"):
-                content = before[-1].content.strip()
+            if before and before[-1][0].content.startswith("<!--"):
+                content, start = before[-1][0].content.strip(), before[-1][1]
                 comment = content.removeprefix("<!--").removesuffix("-->").strip()
-                start = before[-1].map[0]
-            output = None
-            if token.info == "python" and tokens[i + 1 : i + 2] and tokens[i + 1].info == "text":
-                output, end = tokens[i + 1].content, tokens[i + 1].map[1]
-            line = token.map[0] + 1
+            if part.info == "python" and after and after[0][0].info == "text":
+                output, end = after[0][0].content, after[0][2]
             lines = (start, end)
-            blocks.append(Block(token.info, token.content, line, lines, comment, caption, output))
+            blocks.append(Block(part.info, part.content, line, lines, comment, caption, output))
         return blocks
 
     @property
