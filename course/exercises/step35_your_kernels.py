@@ -21,7 +21,12 @@ from torch.library import custom_op
 from course.kernels.rows import layer_norm, layer_norm_backward
 
 
-def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def normalize(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
     """LayerNorm of x (rows, columns), and mean and 1 / std of each row."""
     return layer_norm(x, weight, bias, eps)
 

@@ -3,8 +3,8 @@
 An operator has what torch.compile and torch.export need of a function: a schema, an implementation
 that can be traced without data, and a gradient. On a GPU it is a ``triton_op``, into which
 torch.compile looks: it sees the launches and compiles them with what is around them. In Triton's
-interpreter there is no launch to see, and wrap_triton refuses interpreted kernels up to torch 2.11.
-There the operator is opaque, and its shapes are told by a function of its own.
+interpreter there is no launch to see, and wrap_triton of torch 2.11 refuses its kernels. There the
+operator is opaque, and its shapes are told by a function of its own.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,16 @@ from torch.library import custom_op, triton_op
 
 from course.kernels import environment
 
-environment.choose(["triton"])
+try:
+    environment.choose(["triton"])
+except environment.Unavailable as missing:
+    raise ImportError(f"it {missing}") from missing
 
-from course.kernels import rows  # noqa: E402
-from course.kernels.attention import attention  # noqa: E402
-from course.kernels.attention_backward import attention_backward  # noqa: E402
-from course.kernels.cross_entropy import linear_cross_entropy  # noqa: E402
-from course.kernels.fused import bias_gelu_backward, bias_gelu_forward  # noqa: E402
+from course.kernels import rows
+from course.kernels.attention import attention
+from course.kernels.attention_backward import attention_backward
+from course.kernels.cross_entropy import linear_cross_entropy
+from course.kernels.fused import bias_gelu_backward, bias_gelu_forward
 
 Gradients = tuple[Tensor | None, ...]
 

@@ -66,11 +66,11 @@ class Kernels:
 def _functions(path: str) -> dict[str, Callable[..., Tensor]]:
     try:
         module = importlib.import_module(path)
-    except ModuleNotFoundError as missing:
+    except ImportError as error:
         raise ValueError(
-            f"there is no module {missing.name!r}, which ops: {path} needs; the course's own is "
-            "course.kernels.ops, and Triton comes with make setup EXTRAS=dev,kernels"
-        ) from missing
+            f"the operators of {path} cannot be imported: {error}; those of the course are in "
+            "course.kernels.ops"
+        ) from error
     found = {name: getattr(module, name) for name in NAMES if hasattr(module, name)}
     if not found:
         raise ValueError(f"{path} defines none of {', '.join(NAMES)}")

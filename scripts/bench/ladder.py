@@ -176,23 +176,21 @@ def _tokens_per_second(options: list[str], tokens: int, steps: int) -> float:
 
 
 def draw(report: dict[str, Any]) -> Figure:
-    """A bar per rung, from the loop on, with quartiles; times the loop beside it."""
+    """A bar per rung, from the loop on: times the loop, with quartiles; tokens beside it."""
     figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.add_subplot(xlabel="tokens per second", title=report["where"])
-    rows, names = report["tokens_per_second"], list(report["flags"])
+    axes = figure.add_subplot(xlabel="times the loop, round by round", title=report["where"])
+    times, names = report["times_loop"], list(report["flags"])
     for position, name in enumerate(names):
-        if name in rows:
-            row = rows[name]
-            ends = [[row["median"] - row["q25"]], [row["q75"] - row["median"]]]
-            axes.barh(position, row["median"], xerr=ends, color="C0", ecolor="black", capsize=3)
-            text, at = f" {report['times_loop'][name]['median']:.2f} times", row["q75"]
-        else:
-            text, at = f" skipped: {report['skipped'][name]}", 0
+        text, at = f" skipped: {report['skipped'].get(name)}", 0.0
+        if name in times:
+            middle, at = times[name]["median"], times[name]["q75"]
+            ends = [[middle - times[name]["q25"]], [at - middle]]
+            axes.barh(position, middle, xerr=ends, color="C0", ecolor="black", capsize=3)
+            text = f" {report['tokens_per_second'][name]['median']:,.0f} tokens/s"
         axes.text(at, position, text, va="center")
+    most = max(row["q75"] for row in times.values())
+    axes.set(xlim=(0, 1.3 * most), ylim=(len(names) - 0.5, -0.5))
     axes.set_yticks(range(len(names)), names)
-    axes.set(
-        xlim=(0, 1.2 * max(row["q75"] for row in rows.values())), ylim=(len(names) - 0.5, -0.5)
-    )
     axes.grid(axis="x", alpha=0.3)
     return figure
 

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 from callbacks import Compile, UseKernels
+from course.kernels import environment
 from datamodules import CharTextDataModule, DigitsDataModule
 from lightning_modules import MNISTMLP, MiniGPT
+from lightning_modules.nets.kernels import Kernels
 from tests.conftest import quiet_trainer
 from training.profiling.session import _takes_part
 
@@ -123,6 +125,13 @@ def test_without_a_gpu_it_says_what_to_type(gpu_learning, monkeypatch) -> None:
     code, _, err = gpu_learning("fit", "-c", "configs/mini_gpt_kernels.yaml")
     assert code == 1
     assert "callbacks.UseKernels needs a CUDA GPU; TRITON_INTERPRET=1 before the command" in err
+
+
+def test_without_triton_it_says_how_to_install_it(monkeypatch) -> None:
+    monkeypatch.setitem(environment.PACKAGES, "triton", ("no_such_package", "triton"))
+    monkeypatch.delitem(sys.modules, "course.kernels.ops", raising=False)
+    with pytest.raises(ValueError, match=r"it needs triton, which is not installed; "):
+        Kernels(torch.nn.LayerNorm(2), "course.kernels.ops")
 
 
 def test_a_profile_is_of_the_step_with_it() -> None:
