@@ -38,8 +38,8 @@ def confusion_figure(counts: Tensor, names: Sequence[str] | None = None) -> Figu
     for row in classes:
         for column in classes:
             if count := int(counts[row, column]):
-                colour = "white" if share[row, column] > 0.3 else "black"
-                axes.text(column, row, str(count), ha="center", va="center", color=colour)
+                color = "white" if share[row, column] > 0.3 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=color)
     right = int(counts.diagonal().sum())
     axes.set_title(f"{right} of {int(counts.sum())} right")
     return figure

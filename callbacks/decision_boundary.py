@@ -16,7 +16,7 @@ class DecisionBoundary(pl.Callback):
     """Adds ``images/boundary`` to TensorBoard, and ``boundary.png`` to the run, when training ends.
 
     One panel for each of ``count`` epochs, from the first epoch to the last, with the
-    probability of class 1 as colour and the boundary at one half as a line.
+    probability of class 1 as color and the boundary at one half as a line.
 
     Args:
         count: how many epochs.

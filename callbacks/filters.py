@@ -14,8 +14,8 @@ from callbacks.tensorboard import tensorboards
 def filter_images(weight: Tensor, most: int = 64) -> Tensor:
     """Filters (N, 3, H, W) of a first layer.
 
-    Of grey images they are blue below zero, white at zero, red above; of colour images each channel
-    is shown as that colour, with zero as middle grey.
+    Of gray images they are blue below zero, white at zero, red above; of color images each channel
+    is shown as that color, with zero as middle gray.
 
     Args:
         weight: (out, C, h, w), C being 1 or 3, or (out, h * h) of a linear layer over a square.
@@ -27,14 +27,14 @@ def filter_images(weight: Tensor, most: int = 64) -> Tensor:
         filters = filters.reshape(len(filters), 1, side, side)
     filters = filters / filters.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
     if filters.shape[1] == 1:
-        colours = torch.cat(
+        colors = torch.cat(
             [1 + filters.clamp(max=0), 1 - filters.abs(), 1 - filters.clamp(min=0)], dim=1
         )  # (out, 3, h, w)
     else:
-        colours = (filters + 1) / 2
+        colors = (filters + 1) / 2
     scale = max(1, 48 // max(filters.shape[2:]))
-    colours = colours.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    return F.pad(colours, (2, 2, 2, 2), value=0.5)
+    colors = colors.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    return F.pad(colors, (2, 2, 2, 2), value=0.5)
 
 
 def first_weight(module: pl.LightningModule) -> Tensor:

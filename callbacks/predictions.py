@@ -121,7 +121,7 @@ class PredictionFigures(pl.Callback):
 
 
 def _displayed(trainer: pl.Trainer, images: Tensor) -> Tensor:
-    """Colour images as they were before their normalization; grey ones are scaled anyway."""
+    """Color images as they were before their normalization; gray ones are scaled anyway."""
     mean, std = (getattr(trainer.datamodule, name, None) for name in ("mean", "std"))
     if images.shape[1] == 1 or mean is None or std is None:
         return images

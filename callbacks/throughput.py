@@ -15,7 +15,7 @@ from lightning_modules.flops import count_flops, peak_flops
 class Throughput(pl.Callback):
     """Logs ``train/<unit>_per_sec`` every ``log_every_n_steps`` steps, over all processes.
 
-    Lightning's ``ThroughputMonitor`` synchronises the GPU at every step, which costs a small net
+    Lightning's ``ThroughputMonitor`` synchronizes the GPU at every step, which costs a small net
     more than the step itself; here the clock is read every ``log_every_n_steps`` steps only. The
     GPU may lag behind the host by the steps still queued, which the average over an interval hides.
 

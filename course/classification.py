@@ -46,7 +46,7 @@ def two_classes(run: Run) -> dict[str, Any]:
 def the_courses_losses() -> list[float]:
     """Of the course's own run: seed 42 for the points and then the weights, all on the CPU."""
     torch.manual_seed(42)
-    clouds = [torch.randn(50, 2) + centre for centre in (2.0, 6.0)]
+    clouds = [torch.randn(50, 2) + center for center in (2.0, 6.0)]
     points, labels = torch.cat(clouds), torch.arange(2).repeat_interleave(50).float()
     net = BinaryClassifier()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)

@@ -108,13 +108,13 @@ def accuracies(
 def draw(scores: Scores) -> Figure:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot(ylabel=f"test accuracy, {SEEDS} seeds", ylim=(0.4, 1.0))
-    for dropout, colour, shift in ((0.0, "tab:gray", -0.12), (0.5, "tab:blue", 0.12)):
+    for dropout, color, shift in ((0.0, "tab:gray", -0.12), (0.5, "tab:blue", 0.12)):
         for position, task in enumerate(TASKS):
             tests = [test for _, test in scores[task, dropout]]
             at = position + shift
             label = f"dropout {dropout}" if position == 0 else None
-            axes.plot([at] * len(tests), tests, "o", color=colour, alpha=0.5, label=label)
-            axes.hlines(mean(tests), at - 0.1, at + 0.1, color=colour, linewidth=3)
+            axes.plot([at] * len(tests), tests, "o", color=color, alpha=0.5, label=label)
+            axes.hlines(mean(tests), at - 0.1, at + 0.1, color=color, linewidth=3)
     axes.set_xticks(range(len(TASKS)), list(TASKS.values()))
     axes.grid(axis="y", alpha=0.3)
     axes.legend(loc="lower right")

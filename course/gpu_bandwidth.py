@@ -15,7 +15,7 @@ from course.runner import Run
 STRIDES = (1, 2, 4, 8, 32)
 ON_A_GPU = (
     "copy, GB/s",
-    "elements 32 apart / neighbours, time",
+    "elements 32 apart / neighbors, time",
     "transpose by columns / by tiles, time",
 )
 
@@ -94,7 +94,7 @@ def draw() -> Figure:
     """Sectors by stride, for elements of two sizes."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot(
-        xlabel="distance of neighbouring threads' elements", ylabel="sectors of 32 bytes per warp"
+        xlabel="distance of neighboring threads' elements", ylabel="sectors of 32 bytes per warp"
     )
     axes.set_xscale("log", base=2)
     strides = [1, 2, 4, 8, 16, 32, 64]

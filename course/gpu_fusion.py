@@ -78,8 +78,8 @@ def draw() -> Figure:
         ("two operations", (("read x", 0), ("write sum", 1), ("read sum", 2), ("write result", 3))),
     )
     for row, (_, moves) in enumerate(parts):
-        for position, (name, colour) in enumerate(moves):
-            axes.barh(row, 1, left=position, color=f"C{colour}", edgecolor="white")
+        for position, (name, color) in enumerate(moves):
+            axes.barh(row, 1, left=position, color=f"C{color}", edgecolor="white")
             axes.text(position + 0.5, row, name, ha="center", va="center", color="white")
     axes.set_yticks(range(2), [name for name, _ in parts])
     axes.set_title("Bias and GELU: what moves between memory and the GPU")

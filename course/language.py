@@ -98,7 +98,7 @@ def attention(run: Run) -> dict[str, Any]:
     }
 
 
-def bank_between_meanings(neighbour: str) -> float:
+def bank_between_meanings(neighbor: str) -> float:
     """How far attention moves ``bank`` to water (+) or to money (-) beside one other word.
 
     Made by hand: the first coordinate of a word's vector stands for water and the second for
@@ -109,7 +109,7 @@ def bank_between_meanings(neighbour: str) -> float:
     with torch.no_grad():
         for linear in (net.query, net.key, net.value):
             linear.weight.copy_(torch.eye(2))
-        bank = net(torch.tensor([[vectors["bank"], vectors[neighbour]]]))[0, 0]
+        bank = net(torch.tensor([[vectors["bank"], vectors[neighbor]]]))[0, 0]
     return (bank[0] - bank[1]).item()
 
 
@@ -171,7 +171,7 @@ def outputs_alike(sums: bool) -> list[float]:
 
 
 def heat_map(table: Tensor, names: Sequence[str], across: str, down: str, bar: str) -> Figure:
-    """Draws a table (T, T) with values from 0 to 1; the last three name its axes and colours."""
+    """Draws a table (T, T) with values from 0 to 1; the last three name its axes and colors."""
     figure = Figure(figsize=(8, 7), layout="constrained")
     axes = figure.add_subplot(xlabel=across, ylabel=down)
     ticks = range(len(names))
@@ -181,7 +181,7 @@ def heat_map(table: Tensor, names: Sequence[str], across: str, down: str, bar: s
     for row in ticks:
         for column in ticks:
             value = float(table[row, column])
-            colour = "white" if value > 0.5 else "black"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
+            color = "white" if value > 0.5 else "black"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
     figure.colorbar(image, label=bar)
     return figure

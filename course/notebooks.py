@@ -14,7 +14,6 @@ from packaging.requirements import Requirement
 
 from course.catalogue import Lesson
 from course.pages import ROOT, Block, Page
-from course.quotes import definition_of
 
 EXTRAS = ("export", "kernels", "llm", "serve")
 # A hosted machine has them already, built for its driver.
@@ -88,8 +87,7 @@ def build(page: Page, lesson: Lesson | None, project: str, pins: list[str]) -> N
         code = code_of(block)
         if not code:
             continue
-        # A method is read on the page; its class is imported below it.
-        shown = block.lines[1] if "." in block.quote.partition(": ")[2] else block.lines[0]
+        shown = block.lines[1] if block.quote else block.lines[0]
         cells += _markdown(lines[written:shown], page)
         cells.append(new_code_cell(code.strip()))
         written = block.lines[1]
@@ -108,11 +106,12 @@ def build(page: Page, lesson: Lesson | None, project: str, pins: list[str]) -> N
 def code_of(block: Block) -> str:
     """What a cell runs for a block of the page; nothing for one that is only read.
 
-    Code that is said to raise prints its exception, so that "run all" continues everywhere.
+    Of a quotation, which is shown above the cell, it is the import. Code that is said to raise
+    prints its exception, so that "run all" continues everywhere.
     """
     if block.language != "python" or block.shown_because:
         return ""
-    code = definition_of(block.quote, ROOT) if block.quote else block.text
+    code = block.code
     return RAISES.format(code=textwrap.indent(code, "    ").rstrip()) if block.raises else code
 
 

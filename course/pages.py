@@ -1,9 +1,12 @@
 """The pages of the course, ``docs/course/NN-name.md``: one for each step.
 
-``python -m course.pages`` (``make docs``) writes the code that the pages quote from the source
-again, and prints the pages that it changed.
+An HTML comment before a block says what the block is: ``from`` a file of the project, ``shown``
+and not run, or code that ``raises``. ``python -m course.pages`` (``make docs``) writes the code
+that the pages quote from the source again, and a caption that readers see for the first two; it
+prints the pages that it changed.
 """
 
+import re
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +15,13 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from course.quotes import source_of
+from course.quotes import caption_of, source_of
 
 ROOT = Path(__file__).parents[1]
 INSTALLED = Path(__file__).with_name("docs")  # where a wheel has them
 FOLDER = INSTALLED if INSTALLED.is_dir() else ROOT / "docs" / "course"
 MARKDOWN = MarkdownIt("commonmark").enable("table")
+CAPTION = "<sub>"
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,10 @@ class Block:
         language: what stands after the fence: ``python``, ``bash``, ``text``, ``yaml``.
         text: the code.
         line: index of the first line of the code in the page.
-        lines: indices of its lines with comment, fences and output, and the one after them.
-        comment: text of the HTML comment on the line before the fence, or nothing.
+        lines: indices of its lines with comment, caption, fences and output, and the one after
+            them.
+        comment: text of the HTML comment before the fence, or nothing.
+        caption: what the page says between comment and fence, or nothing.
         output: text of the ``text`` block that follows a ``python`` block, or None.
     """
 
@@ -38,6 +44,7 @@ class Block:
     line: int
     lines: tuple[int, int]
     comment: str = ""
+    caption: str = ""
     output: str | None = None
 
     def _after(self, word: str) -> str:
@@ -52,6 +59,13 @@ class Block:
     def shown_because(self) -> str:
         """Why the code is shown and not run; nothing where it is run."""
         return self._after("shown: ")
+
+    @property
+    def code(self) -> str:
+        """What a reader runs: the block, or of a quotation the import in its caption."""
+        if not self.quote:
+            return self.text
+        return "\n".join(re.findall(r"`(from [^`]+ import [^`]+)`", self.caption))
 
     @property
     def raises(self) -> bool:
@@ -118,21 +132,25 @@ class Page:
     def blocks(self) -> list[Block]:
         """All fenced blocks in order; the output of a ``python`` block is part of it."""
         blocks: list[Block] = []
-        tokens = [token for token in self.tokens if token.level == 0]
-        for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
-            if token.type != "fence" or not token.map:
+        parts = [
+            (part, part.map[0], part.map[1]) for part in self.tokens if part.level == 0 and part.map
+        ]
+        for i, (part, start, end) in enumerate(parts):
+            before, after = parts[:i], parts[i + 1 : i + 2]
+            answers = part.info == "text" and before and before[-1][0].info == "python"
+            if part.type != "fence" or answers:
                 continue
-            if token.info == "text" and blocks and before and before.info == "python":
-                continue
-            start, end = token.map
-            comment, output = "", None
-            if before and before.map and before.content.startswith("<!--"):
-                comment = before.content.strip().removeprefix("<!--").removesuffix("-->").strip()
-                start = before.map[0]
-            if token.info == "python" and after and after.map and after.info == "text":
-                output, end = after.content, after.map[1]
-            line = token.map[0] + 1
-            blocks.append(Block(token.info, token.content, line, (start, end), comment, output))
+            line, comment, caption, output = start + 1, "", "", None
+            if before and (text := self._lines(before[-1][1], before[-1][2])).startswith(CAPTION):
+                caption = text
+                before.pop()
+            if before and before[-1][0].content.startswith("<!--"):
+                content, start = before[-1][0].content.strip(), before[-1][1]
+                comment = content.removeprefix("<!--").removesuffix("-->").strip()
+            if part.info == "python" and after and after[0][0].info == "text":
+                output, end = after[0][0].content, after[0][2]
+            lines = (start, end)
+            blocks.append(Block(part.info, part.content, line, lines, comment, caption, output))
         return blocks
 
     @property
@@ -162,21 +180,27 @@ class Page:
 
     @property
     def words(self) -> int:
-        """Words of headings, paragraphs, tables and questions, without code blocks."""
+        """Words of headings, paragraphs, tables and questions, without code and its captions."""
         texts = [token.content for token in self.tokens if token.type == "inline"]
+        texts = [text for text in texts if not text.startswith(CAPTION)]
         return sum(len(text.split()) for text in texts + self.questions)
 
     def with_quotes(self) -> str:
-        """The page's source with every quotation as its file has it now.
+        """The page's source with every quotation and caption as they are now.
 
         Raises:
             ValueError: a quoted file or name does not exist.
         """
         lines = self.source.splitlines(keepends=True)
         for block in reversed(self.blocks):
+            code, caption = block.text, ""
             if block.quote:
+                code, caption = source_of(block.quote, ROOT), caption_of(block.quote)
+            elif block.shown_because:
+                caption = f"{CAPTION}Not run here: {block.shown_because}</sub>\n"
+            if caption:
                 end = block.line + block.text.count("\n")
-                lines[block.line : end] = source_of(block.quote, ROOT).splitlines(keepends=True)
+                lines[block.lines[0] + 1 : end] = [caption, lines[block.line - 1], code]
         return "".join(lines)
 
     def _lines(self, start: int, end: int) -> str:

@@ -35,7 +35,7 @@ def source_of(quote: str, root: Path) -> str:
 def _python_lines(text: str, name: str) -> tuple[int, int] | None:
     node: ast.AST = ast.parse(text)
     for part in name.split("."):
-        found = [child for child in getattr(node, "body", []) if part in names_of(child)]
+        found = [child for child in getattr(node, "body", []) if part in _names_of(child)]
         if not found:
             return None
         node = found[0]
@@ -44,7 +44,7 @@ def _python_lines(text: str, name: str) -> tuple[int, int] | None:
     return min(part.lineno for part in [node, *decorators]) - 1, node.end_lineno or node.lineno
 
 
-def names_of(node: ast.AST) -> set[str]:
+def _names_of(node: ast.AST) -> set[str]:
     """Names that a statement defines."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {node.name}
@@ -71,29 +71,16 @@ def _yaml_lines(text: str, name: str) -> tuple[int, int] | None:
     return key.start_mark.line, end
 
 
-def definition_of(quote: str, root: Path) -> str:
-    """Code that defines what ``quote`` shows, for a namespace in which nothing is imported yet.
+def caption_of(quote: str) -> str:
+    """The line above a quotation: where it is from, and how to use it without typing it."""
+    use = f". To use it here:\n`{line}`" if (line := import_of(quote)) else ""
+    return f"<sub>From `{quote.partition(': ')[0]}`{use}</sub>\n"
 
-    A function, class or assignment comes with the imports that it needs. Of a method its class is
-    imported, and a kernel is imported itself; a file, or a part of a YAML file, defines nothing.
-    """
+
+def import_of(quote: str) -> str:
+    """Imports what ``quote`` shows, of a method its class; nothing for a file or a YAML key."""
     path, _, name = quote.partition(": ")
     if not name or not path.endswith(".py"):
         return ""
     module = path.removesuffix(".py").replace("/", ".")
-    # Triton reads a kernel's source from its file.
-    if "." in name or path.startswith("course/kernels/"):
-        return f"from {module} import {name.partition('.')[0]}\n"
-    source = source_of(quote, root)
-    used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)} - {name}
-    imports, own = [], []
-    for node in ast.parse((root / path).read_text()).body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            node.names = [
-                alias for alias in node.names if (alias.asname or alias.name).split(".")[0] in used
-            ]
-            imports += [ast.unparse(node)] if node.names else []
-        own += sorted(names_of(node) & used)
-    if own:
-        imports.append(f"from {module} import {', '.join(own)}")
-    return "\n".join([*imports, "", source]).lstrip("\n")
+    return f"from {module} import {name.partition('.')[0]}"

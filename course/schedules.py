@@ -55,7 +55,7 @@ def read(run: Run, tag: str, scalar: str) -> Curve:
 
 def draw(rates: dict[str, Curve], losses: dict[str, Curve]) -> Figure:
     figure = Figure(figsize=(8, 8), layout="constrained")
-    top = figure.add_subplot(2, 1, 1, xlabel="optimiser step", ylabel="learning rate")
+    top = figure.add_subplot(2, 1, 1, xlabel="optimizer step", ylabel="learning rate")
     bottom = figure.add_subplot(2, 1, 2, xlabel="epoch", ylabel="validation loss", yscale="log")
     for name in rates:
         top.plot(*zip(*rates[name], strict=True), label=name, linewidth=2)

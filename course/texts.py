@@ -29,14 +29,14 @@ def tokens(run: Run) -> dict[str, Any]:
     print(f"'the fox' -> {message}")
 
     answers = [answer for _, answer in read_pairs(GPU_QUESTIONS)]
-    learnt, held_out = " ".join(answers[:-10]), " ".join(answers[-10:])
+    learned, held_out = " ".join(answers[:-10]), " ".join(answers[-10:])
     try:
-        pairs = [BPETokenizer.fit(learnt, size) for size in VOCABULARIES]
+        pairs = [BPETokenizer.fit(learned, size) for size in VOCABULARIES]
     except ValueError as error:
         raise Skipped(str(error)) from error
     rates = {
         name: [len(text) / len(pair.encode(text)) for pair in pairs]
-        for name, text in (("the text it was made of", learnt), ("another text", held_out))
+        for name, text in (("the text it was made of", learned), ("another text", held_out))
     }
     show_pieces(pairs[-1], "A GPU runs thousands of threads.")
     show_pieces(pairs[-1], FOREIGN)

@@ -1,4 +1,4 @@
-"""CIFAR-10: 50,000 training and 10,000 test images in ten classes, 32 x 32, in colour."""
+"""CIFAR-10: 50,000 training and 10,000 test images in ten classes, 32 x 32, in color."""
 
 import tarfile
 from pathlib import Path

@@ -35,7 +35,7 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
 class DigitsDataModule(ImageDataModule):
     """Scanned digits by 13 writers, framed as MNIST frames its digits.
 
-    The 8 x 8 images are enlarged to 20 x 20 (bilinear) and centred in 28 x 28. The test split is
+    The 8 x 8 images are enlarged to 20 x 20 (bilinear) and centered in 28 x 28. The test split is
     fixed: 360 images, 36 or so of each digit, drawn by scikit-learn's ``train_test_split(
     test_size=360, stratify=labels, random_state=0)``; the other 1,437 are for training. Writers
     occur in both.

@@ -13,7 +13,7 @@ SAMPLES = {"random": 20, "rule": 200, "noisy": 200}
 class DropoutStudyDataModule(SmallDataModule):
     """Points of a 10-dimensional normal distribution with yes-or-no labels, and 1,000 to test on.
 
-    ``random``: 20 points with labels from a coin: there is nothing to learn, only to memorise.
+    ``random``: 20 points with labels from a coin: there is nothing to learn, only to memorize.
     ``rule``: 200 points, label 1 where the first five coordinates sum to more than 0.
     ``noisy``: the rule, with a fifth of the training labels wrong and the test labels right.
 

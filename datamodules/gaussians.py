@@ -5,18 +5,18 @@ from torch import Tensor
 
 from datamodules.small import SmallDataModule
 
-Centre = tuple[float, float]
+Center = tuple[float, float]
 
 
 class GaussiansDataModule(SmallDataModule):
     """The course's two clouds: label 0 around (2, 2) and 1 around (6, 6), half of the points each.
 
-    The test points are four fixed ones: both centres, and one beside each.
+    The test points are four fixed ones: both centers, and one beside each.
 
     Args:
         samples: training points.
-        centre0: centre of class 0.
-        centre1: centre of class 1.
+        center0: center of class 0.
+        center1: center of class 1.
         std: standard deviation of both clouds.
         seed: seed of the points; 42 has the course's.
 
@@ -29,8 +29,8 @@ class GaussiansDataModule(SmallDataModule):
     def __init__(
         self,
         samples: int = 100,
-        centre0: Centre = (2.0, 2.0),
-        centre1: Centre = (6.0, 6.0),
+        center0: Center = (2.0, 2.0),
+        center1: Center = (6.0, 6.0),
         std: float = 1.0,
         seed: int = 42,
     ) -> None:
@@ -39,7 +39,7 @@ class GaussiansDataModule(SmallDataModule):
             raise ValueError(f"samples must be an even number of at least 2, got {samples}")
         self.save_hyperparameters()
         self.samples = samples
-        self.centres = torch.tensor([centre0, centre1], dtype=torch.float32)  # (2, 2)
+        self.centers = torch.tensor([center0, center1], dtype=torch.float32)  # (2, 2)
         self.std = std
 
     def make(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -48,12 +48,12 @@ class GaussiansDataModule(SmallDataModule):
         # One class after the other: the course draws them in this order.
         points = torch.cat(
             [
-                torch.randn(half, 2, generator=generator) * self.std + centre
-                for centre in self.centres
+                torch.randn(half, 2, generator=generator) * self.std + center
+                for center in self.centers
             ]
         )
-        beside = self.centres + torch.tensor([[-0.5, -0.2], [-0.5, 0.2]])
+        beside = self.centers + torch.tensor([[-0.5, -0.2], [-0.5, 0.2]])
         return {
             "train": (points, torch.arange(2).repeat_interleave(half).float()),
-            "test": (torch.cat([self.centres, beside]), torch.tensor([0.0, 1.0, 0.0, 1.0])),
+            "test": (torch.cat([self.centers, beside]), torch.tensor([0.0, 1.0, 0.0, 1.0])),
         }

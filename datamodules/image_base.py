@@ -1,4 +1,4 @@
-"""How labelled images become batches: loaders, the way to the device, and augmentation."""
+"""How labeled images become batches: loaders, the way to the device, and augmentation."""
 
 import math
 from abc import ABC, abstractmethod

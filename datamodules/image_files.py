@@ -17,7 +17,7 @@ from inference.images.framing import described, resize_crop
 
 
 def describe_files(paths: Sequence[Path]) -> list[tuple[int, int, bool] | None]:
-    """Height, width and whether it is grey, of each file; None for one that cannot be opened."""
+    """Height, width and whether it is gray, of each file; None for one that cannot be opened."""
 
     def look(path: Path) -> tuple[int, int, bool] | None:
         try:

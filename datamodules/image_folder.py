@@ -44,7 +44,7 @@ class ImageFolderDataModule(BaseImageDataModule):
         root: the folder.
         size: height and width, or one number for both; by default the images' own where all have
             the same and at most 256, 128 otherwise.
-        grey: one channel (true) or three (false); by default as the files are.
+        gray: one channel (true) or three (false); by default as the files are.
         classes: names of the classes, in the order of their labels; all, sorted, by default.
         val_size: share of each class's training images that validates, where there is no ``val``.
         test_size: share of them that tests, where there is no ``test``.
@@ -64,14 +64,14 @@ class ImageFolderDataModule(BaseImageDataModule):
     """
 
     preprocessing = "resize-crop"
-    order_options = ("seed", "batch_size", "val_size", "test_size", "classes", "size", "grey")
-    fixed_by_training = ("mean", "std", "size", "grey", "classes")
+    order_options = ("seed", "batch_size", "val_size", "test_size", "classes", "size", "gray")
+    fixed_by_training = ("mean", "std", "size", "gray", "classes")
 
     def __init__(
         self,
         root: str = "images",
         size: int | list[int] | None = None,
-        grey: bool | None = None,
+        gray: bool | None = None,
         classes: list[str] | None = None,
         val_size: float = 0.15,
         test_size: float = 0.15,
@@ -101,7 +101,7 @@ class ImageFolderDataModule(BaseImageDataModule):
             )
         self.save_hyperparameters()
         self.size = sides
-        self.grey = grey
+        self.gray = gray
         self.classes = classes
         self.test_size = test_size
 
@@ -134,11 +134,11 @@ class ImageFolderDataModule(BaseImageDataModule):
             self._splits[name] = (images, kept.to(device) if self.resident else kept)
         self.content = self._digest(decoded, rows["train"], labels)
         self.hparams.update(
-            size=self.size, grey=self.grey, classes=self.classes, mean=self.mean, std=self.std
+            size=self.size, gray=self.gray, classes=self.classes, mean=self.mean, std=self.std
         )
 
     def _take_shape(self, files: Sequence[ImageFile]) -> None:
-        if self.size is None or self.grey is None:
+        if self.size is None or self.gray is None:
             headers = describe_files([file.path for file in files])
             known = [header for header in headers if header is not None]
             if not known:
@@ -146,14 +146,14 @@ class ImageFolderDataModule(BaseImageDataModule):
                     f"none of the {len(files)} image files of {self.root} can be opened; the first "
                     f"is {files[0].path}. Convert them to PNG or JPEG"
                 )
-            if self.grey is None:
-                self.grey = all(grey for _, _, grey in known)
+            if self.gray is None:
+                self.gray = all(gray for _, _, gray in known)
             if self.size is None:
                 sizes = {(height, width) for height, width, _ in known}
                 own = sizes.pop() if len(sizes) == 1 else ()
                 fits = own and max(own) <= _LARGEST_OWN_SIZE and min(own) >= 8
                 self.size = list(own) if fits else [_DEFAULT_SIZE, _DEFAULT_SIZE]
-        self.image_shape = (1 if self.grey else 3, self.size[0], self.size[1])
+        self.image_shape = (1 if self.gray else 3, self.size[0], self.size[1])
 
     def _decide_where(self, listing: Listing, device: torch.device) -> None:
         """Says how much memory the images need, and decides whether the device holds them."""

@@ -15,7 +15,7 @@ from datamodules.resumable import sha256
 class ImageDataModule(BaseImageDataModule):
     """A set of images with a training and a test split; a subclass says how a split is read.
 
-    Grey 28 x 28 digits unless a subclass says otherwise. To bring a set of your own, set
+    Gray 28 x 28 digits unless a subclass says otherwise. To bring a set of your own, set
     ``image_shape``, ``class_names``, ``mean``, ``std`` and ``preprocessing = "resize-crop"``, and
     define :meth:`_read`; for files in folders there is :class:`ImageFolderDataModule`.
 

@@ -23,10 +23,10 @@ Tokens = tuple[list[int], list[int]]  # of the prompt, of the answer
 class InstructionDataModule(ResumableDataModule):
     """Batches ``(ids, targets)`` of int64 (B, context), with ``segments`` where rows are packed.
 
-    Only the answer and the end of text behind it are learnt: ``targets`` holds the token after each
-    and -100 where that is of the question or nothing at all. A row is padded on its right with the
-    end of text. Packed, a row holds as many examples as fit, and ``segments`` (B, context) numbers
-    them: the model lets none see another.
+    Only the answer and the end of text behind it are learned: ``targets`` holds the token after
+    each and -100 where that is of the question or nothing at all. A row is padded on its right with
+    the end of text. Packed, a row holds as many examples as fit, and ``segments`` (B, context)
+    numbers them: the model lets none see another.
 
     Args:
         source: ``gpu_questions`` (shipped: 140 questions about GPUs and machine learning),
@@ -108,7 +108,7 @@ class InstructionDataModule(ResumableDataModule):
         return self.template.replace("{question}", question)
 
     def setup(self, stage: str) -> None:
-        """Read, tokenise, split and pad or pack, once."""
+        """Read, tokenize, split and pad or pack, once."""
         if self._splits:
             return
         pairs = read_pairs(SHIPPED.get(self.source, Path(self.source)))

@@ -1,4 +1,4 @@
-"""A text as a language model's data: tokenised, cut by position, on the training device."""
+"""A text as a language model's data: tokenized, cut by position, on the training device."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ class CharTextDataModule(ResumableDataModule):
         eval_batch_size: windows a validation step; it changes speed only.
         batches: training batches per epoch and device.
         val_fraction: share of the text, its end, for validation; 0 for none.
-        tokenizer: ``char`` (one token per character), ``bpe`` (byte pairs learnt from the text),
+        tokenizer: ``char`` (one token per character), ``bpe`` (byte pairs learned from the text),
             or a folder with GPT-2's ``vocab.json`` and ``merges.txt``.
         bpe_vocab_size: tokens that ``bpe`` learns.
         seed: seed of the windows' offsets and order.
@@ -115,7 +115,7 @@ class CharTextDataModule(ResumableDataModule):
         return read_texts(Path(self.source))
 
     def setup(self, stage: str) -> None:
-        """Read, tokenise and cut the text, once."""
+        """Read, tokenize and cut the text, once."""
         if self._splits:
             return
         text = self._read()

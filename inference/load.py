@@ -112,7 +112,7 @@ def _open(
         return ExecutorchRuntime(file, device, threads)
     from inference.runtimes.torch_runtime import TorchRuntime
 
-    # Files that take pixels themselves are of nets for grey images.
+    # Files that take pixels themselves are of nets for gray images.
     moments = [None if values is None else values[0] for values in (manifest.mean, manifest.std)]
     opened = TorchRuntime(file, device, threads, compile, (moments[0], moments[1]))
     if device == "cpu":

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 
-class GreyToColour(nn.Module):
-    """Repeats one channel three times, for nets that were made for colour."""
+class GrayToColor(nn.Module):
+    """Repeats one channel three times, for nets that were made for color."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.expand(-1, 3, -1, -1)

@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from lightning_modules.backbones import (
-    GreyToColour,
+    GrayToColor,
     build_backbone,
     is_torchvision,
     load_pretrained,
@@ -78,7 +78,7 @@ class TransferLearner(ImageClassifier):
         self.net = nn.Sequential()
         if self._torchvision:
             if image_shape[0] == 1:
-                self.net.add_module("colour", GreyToColour())
+                self.net.add_module("color", GrayToColor())
             net, features = build_backbone(self.backbone_path, image_shape)
         else:
             channels, features = self.widths

@@ -1,8 +1,9 @@
 """The pages of the course, ``docs/course/NN-name.md``, as HTML for the page's Course tab.
 
-Of HTML in a page only what folds an answer is kept (``details``, ``summary``), comments are left
-out and all else is shown as text. Nothing in the result names another machine: the images are this
-folder's, links lead to other pages of it, and any other address is shown and leads nowhere.
+Of HTML in a page only what folds an answer (``details``, ``summary``) or makes a caption small
+(``sub``) is kept, comments are left out and all else is shown as text. Nothing in the result names
+another machine: the images are this folder's, links lead to other pages of it, and any other
+address is shown and leads nowhere.
 """
 
 import re
@@ -23,9 +24,7 @@ _ROOT = Path(__file__).parents[1]
 _FOLDERS = (_ROOT / "course" / "docs", _ROOT / "docs" / "course")
 _PAGE = re.compile(r"(\d\d-[a-z0-9-]+)\.md(?:#[\w-]*)?")
 _IMAGE = re.compile(r"images/([\w-]+\.png)")
-_FOLD = re.compile(r"(</?details>|</?summary>|<!--.*?-->)", re.S)
-# What a comment before a block of code says to a reader; the other kinds are for tests.
-_ORIGIN = re.compile(r"<!--\s*(from|shown:)\s+(.*?)\s*-->", re.S)
+_KEPT = re.compile(r"(</?details>|</?summary>|</?sub>|<!--.*?-->)", re.S)
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,7 @@ class _Renderer(RendererHTML):
     """markdown-it's HTML with the rules of this module; wide parts scroll by keyboard, too."""
 
     def html_block(self, tokens: Sequence[Token], idx: int, options, env) -> str:
-        content = tokens[idx].content
-        if origin := _ORIGIN.fullmatch(content.strip()):
-            word = "From" if origin[1] == "from" else "Not run here:"
-            return f'<p class="origin">{word} {escape(origin[2])}</p>\n'
-        return "".join(map(_kept, _FOLD.split(content)))
+        return "".join(map(_kept, _KEPT.split(tokens[idx].content)))
 
     html_inline = html_block
 
@@ -120,7 +115,7 @@ class _Renderer(RendererHTML):
 
 
 def _kept(piece: str) -> str:
-    """A part of a page's own HTML: what folds stays, a comment goes, the rest is text."""
+    """A part of a page's own HTML: tags of ``_KEPT`` stay, a comment goes, the rest is text."""
     if piece.startswith("<!--"):
         return ""
-    return piece if _FOLD.fullmatch(piece) else escape(piece, quote=False)
+    return piece if _KEPT.fullmatch(piece) else escape(piece, quote=False)

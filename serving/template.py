@@ -54,7 +54,7 @@ class Template:
             if any(values[later] for later in order[order.index(field) :]):
                 done += self._filled(values, whole=True)
                 values = dict.fromkeys(order, "")
-            # Neighbours of one role are one message.
+            # Neighbors of one role are one message.
             values[field] = self._joint.join(text for _, text in group)
             if values[field] and field not in self._known:
                 raise ValueError(f"the template has no {{{{ .{field} }}}} for the {role} message")

@@ -32,7 +32,7 @@ class OneSentenceParser(LightningArgumentParser):
     """LightningArgumentParser without the page of usage that jsonargparse puts before an error."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # Or a misspelt option is taken for the one that it begins: --trainer.max_epoch.
+        # Or a misspelled option is taken for the one that it begins: --trainer.max_epoch.
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -144,7 +144,7 @@ class Attempt:
             names = inspect.signature(ours).parameters
             for parameter, one, other in zip(names, given, again, strict=False):
                 if isinstance(other, Tensor) and other.requires_grad:
-                    what = f"the gradient of {shown} by {parameter}"
+                    what = f"the gradient of {shown} with respect to {parameter}"
                     self.equal(_gradient(got, one), _gradient(want, other), what, None, **tolerance)
         return got
 

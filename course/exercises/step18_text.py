@@ -1,7 +1,7 @@
 """Exercise for step 18, text as numbers: one merge of byte-pair encoding.
 
 A byte-pair tokenizer begins with single characters. Again and again it looks
-for the pair of neighbouring tokens that occurs most often and replaces it by a
+for the pair of neighboring tokens that occurs most often and replaces it by a
 new token: so frequent words become one token, and rare ones stay pieces. A
 merge goes from left to right, and a token that became part of a new one is
 used up: in [7, 7, 7] the pair (7, 7) can be replaced once.
@@ -13,7 +13,7 @@ from itertools import pairwise
 
 
 def most_frequent_pair(ids: list[int]) -> tuple[int, int]:
-    """The most frequent pair of neighbours; of several, the first one."""
+    """The most frequent pair of neighbors; of several, the first one."""
     # BEGIN SOLUTION
     counts: dict[tuple[int, int], int] = {}
     for left, right in pairwise(ids):
@@ -44,11 +44,11 @@ import torch  # noqa: E402
 from course.exercises.attempt import Attempt  # noqa: E402
 
 HINTS = (
-    "pairwise(ids) yields all pairs of neighbours; count them in a dictionary.",
+    "pairwise(ids) yields all pairs of neighbors; count them in a dictionary.",
     "max(counts, key=counts.get) is the key with the largest count, and of several the first that "
     "was put in.",
     "In merge, walk with an index: where ids[i] and ids[i + 1] are the pair, append new and go two "
-    "further, otherwise append ids[i] and go one further. The last token has no neighbour.",
+    "further, otherwise append ids[i] and go one further. The last token has no neighbor.",
 )
 
 
@@ -66,7 +66,7 @@ def _first_only(ids: list[int], pair: tuple[int, int], new: int) -> list[int]:
 
 MISTAKES = {
     "most_frequent_pair": {
-        "that is a pair of the two most frequent tokens, not of neighbours": lambda ids: tuple(
+        "that is a pair of the two most frequent tokens, not of neighbors": lambda ids: tuple(
             sorted(set(ids), key=lambda token: -ids.count(token))[:2]
         ),
         "that is the last of the most frequent pairs; of several take the first": lambda ids: max(

@@ -75,7 +75,7 @@ HINTS = (
 
 MISTAKES = {
     "sectors": {
-        "that is one per thread; neighbours may share a sector": lambda stride, size: 32,
+        "that is one per thread; neighbors may share a sector": lambda stride, size: 32,
         "the size of an element is left out": lambda stride, size: len(
             {thread * stride // 32 for thread in range(32)}
         ),

@@ -56,12 +56,12 @@ def layer_norm_kernel(
     row = program * columns + offsets
     values = tl.load(x + row, mask=inside, other=0.0)
     middle = tl.sum(values, axis=0) / columns
-    centred = tl.where(inside, values - middle, 0.0)
-    variance = tl.sum(centred * centred, axis=0) / columns
+    centered = tl.where(inside, values - middle, 0.0)
+    variance = tl.sum(centered * centered, axis=0) / columns
     factor = tl.rsqrt(variance + eps)
     w = tl.load(weight + offsets, mask=inside)
     b = tl.load(bias + offsets, mask=inside)
-    tl.store(out + row, centred * factor * w + b, mask=inside)
+    tl.store(out + row, centered * factor * w + b, mask=inside)
     tl.store(mean + program, middle)
     tl.store(rstd + program, factor)
     # END SOLUTION
@@ -81,7 +81,7 @@ def layer_norm_backward_kernel(
     columns,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of LayerNorm by x, weight and bias, from that by its output.
+    """Gradients of LayerNorm for x, weight and bias, from that for its output.
 
     With n = (x - mean) * rstd and g = grad * weight, both of one row:
         grad_x = (g - mean of g - n * (mean of g * n)) * rstd

@@ -2,9 +2,9 @@
 gradients of an output layer, a few rows of logits at a time.
 
 The loss of a row of logits is log(sum of exp(logits)) minus the logit of its
-target. Its gradient by a logit is exp(logit - log-sum-exp), minus 1 for the
-target. A row may be longer than a block, so the kernel walks over it twice:
-first for the log-sum-exp, then for the gradient.
+target. Its gradient with respect to a logit is exp(logit - log-sum-exp), minus
+1 for the target. A row may be longer than a block, so the kernel walks over it
+twice: first for the log-sum-exp, then for the gradient.
 
 The largest logit is not known before the end of the first walk. So keep the
 largest so far, and a sum of exponents with respect to it; where the largest
@@ -65,8 +65,8 @@ def cross_entropy_kernel(
 def linear_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, rows: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The mean cross-entropy of hidden @ weight.T, and its gradients by hidden
-    and by weight, with at most ``rows`` rows of logits at a time.
+    """The mean cross-entropy of hidden @ weight.T, and its gradients with respect
+    to hidden and weight, with at most ``rows`` rows of logits at a time.
 
     Args:
         hidden: (N, C); weight: (V, C); targets: (N,), int64.
@@ -74,7 +74,7 @@ def linear_cross_entropy(
 
     Launch the kernel with a BLOCK of 64 and a scale of 1 / N, and let it write
     the gradients over the logits. With these, g, the gradients of the product
-    x @ w.T are g @ w by x and g.T @ x by w.
+    x @ w.T are g @ w for x and g.T @ x for w.
     """
     # BEGIN SOLUTION
     losses = hidden.new_empty(len(hidden))

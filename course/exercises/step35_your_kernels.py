@@ -115,7 +115,7 @@ from course.kernels import launch  # noqa: E402
 
 HINTS = (
     "shapes: x.new_empty(len(x), dtype=torch.float32) twice. keep: inputs are (x, weight, bias, "
-    "eps), output (out, mean, rstd). gradients: by x, weight and bias, then None for eps.",
+    "eps), output (out, mean, rstd). gradients: of x, weight and bias, then None for eps.",
     'operator: made = custom_op("exercise::layer_norm", normalize, mutates_args=()); '
     "made.register_fake(shapes); made.register_autograd(gradients, setup_context=keep).",
     "use: for each norm define forward(x) that calls made(x.flatten(0, -2), norm.weight, "

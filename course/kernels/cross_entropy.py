@@ -100,7 +100,7 @@ def cross_entropy_(logits: Tensor, targets: Tensor, scale: Tensor, vocab_size: i
 def linear_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, rows: int = ROWS
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean cross-entropy of ``hidden @ weight.T``, and its gradients by hidden and weight.
+    """Mean cross-entropy of ``hidden @ weight.T``, and the gradients of hidden and weight.
 
     Args:
         hidden: vectors (N, C).

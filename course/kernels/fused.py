@@ -82,7 +82,7 @@ def bias_gelu_forward(x: Tensor, bias: Tensor, tanh: bool = False) -> Tensor:
 def bias_gelu_backward(
     grad_out: Tensor, x: Tensor, bias: Tensor, tanh: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Gradients by x and bias."""
+    """Gradients of x and bias."""
     x, bias = x.contiguous(), bias.contiguous()
     width = x.shape[-1]
     rows = x.numel() // width

@@ -6,7 +6,7 @@ import triton.language as tl
 
 @triton.jit
 def copy(x, out, n, BLOCK: tl.constexpr):
-    """out[i] = x[i]: neighbouring threads have neighbouring elements."""
+    """out[i] = x[i]: neighboring threads have neighboring elements."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < n
     tl.store(out + i, tl.load(x + i, mask=inside), mask=inside)
@@ -14,7 +14,7 @@ def copy(x, out, n, BLOCK: tl.constexpr):
 
 @triton.jit
 def copy_apart(x, out, n, stride, BLOCK: tl.constexpr):
-    """out[i] = x[i]: neighbouring threads have elements that are ``stride`` apart.
+    """out[i] = x[i]: neighboring threads have elements that are ``stride`` apart.
 
     n is a multiple of ``stride``.
     """

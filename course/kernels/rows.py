@@ -56,10 +56,10 @@ def layer_norm_kernel(
     mask = offsets < columns
     x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0).to(tl.float32)
     mean = tl.sum(x, axis=0) / columns
-    centred = tl.where(mask, x - mean, 0.0)  # beyond the row x is 0, and x - mean is not
-    rstd = tl.rsqrt(tl.sum(centred * centred, axis=0) / columns + eps)
+    centered = tl.where(mask, x - mean, 0.0)  # beyond the row x is 0, and x - mean is not
+    rstd = tl.rsqrt(tl.sum(centered * centered, axis=0) / columns + eps)
     weight = tl.load(weight_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
-    result = centred * rstd * weight
+    result = centered * rstd * weight
     if HAS_BIAS:
         result += tl.load(bias_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
     tl.store(out_ptr + row * columns + offsets, result, mask=mask)
@@ -137,7 +137,7 @@ def layer_norm(
 def layer_norm_backward(
     grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by x, weight and bias; x and grad are (rows, columns)."""
+    """Gradients of x, weight and bias; x and grad are (rows, columns)."""
     x, grad = x.contiguous(), grad.contiguous()
     rows, columns = x.shape
     block, warps = block_of(columns)

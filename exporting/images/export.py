@@ -103,17 +103,17 @@ def _write(
 
 
 def _one_channel(given: dict[str, Any]) -> tuple[float | None, float | None]:
-    """Mean and standard deviation of grey images; None where the inputs are no images.
+    """Mean and standard deviation of gray images; None where the inputs are no images.
 
     Raises:
-        ValueError: they are in colour.
+        ValueError: they are in color.
     """
     if "mean" not in given:
         return None, None
     if given["shape"][0] != 1:
         raise ValueError(
-            "pth folds the normalization of grey images into the first layer, and these are in "
-            "colour; leave pth out, or take safetensors for the weights"
+            "pth folds the normalization of gray images into the first layer, and these are in "
+            "color; leave pth out, or take safetensors for the weights"
         )
     return np.ravel(given["mean"])[0].item(), np.ravel(given["std"])[0].item()
 

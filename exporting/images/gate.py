@@ -23,7 +23,7 @@ _ROUNDS, _FEWEST_ROUNDS = 15, 5
 _ROUND_SECONDS = 0.005
 _SLOW = 0.05  # seconds of a call that needs no other before it, and of which fewer are timed
 _BUDGET = 20  # seconds that the rounds of slow calls may take, all files together
-_LARGEST_BATCH = 1 << 22  # values of a batch that is timed: 27 colour images of 224 x 224
+_LARGEST_BATCH = 1 << 22  # values of a batch that is timed: 27 color images of 224 x 224
 
 
 @dataclass(frozen=True)

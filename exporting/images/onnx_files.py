@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# A matrix below this many weights stays in float32: quantising its input takes longer than its
+# A matrix below this many weights stays in float32: quantizing its input takes longer than its
 # multiplication, and its bytes are few (10 x 64 weights of the MNIST CNN: 0.8 us of 23, 1.2 KB).
 _SMALL = 4096
 

@@ -18,7 +18,7 @@ from exporting.provenance import origin
 from inference.images.inputs import PREPROCESSINGS
 
 CALIBRATION = 256  # training inputs from which the range of activations is measured
-_MOST_BYTES = 1 << 29  # of test inputs: 892 colour images of 224 x 224
+_MOST_BYTES = 1 << 29  # of test inputs: 892 color images of 224 x 224
 
 
 @dataclass(frozen=True)

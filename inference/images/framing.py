@@ -18,7 +18,7 @@ from inference.images.preprocessing import (
     to_mnist,
 )
 
-_GREY = ("1", "L", "LA", "La", "I", "F")
+_GRAY = ("1", "L", "LA", "La", "I", "F")
 _ORIENTATION = 0x0112  # EXIF's tag; from 5 on the image lies on its side
 _SIDEWAYS = 5
 
@@ -63,7 +63,7 @@ def resize_crop(image: Any, channels: int, size: tuple[int, int]) -> np.ndarray:
 
     Args:
         image: see :func:`~inference.images.preprocessing.to_mnist`.
-        channels: 1 for grey, 3 for colour.
+        channels: 1 for gray, 3 for color.
         size: height and width.
 
     Returns:
@@ -76,7 +76,7 @@ def resize_crop(image: Any, channels: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def described(image: Any) -> tuple[int, int, bool]:
-    """Height, width and whether it is grey, of a file from its header alone.
+    """Height, width and whether it is gray, of a file from its header alone.
 
     Raises:
         ValueError: it is not an image that can be read.
@@ -88,7 +88,7 @@ def _description(image: Image.Image) -> tuple[int, int, bool]:
     width, height = image.size
     if image.getexif().get(_ORIENTATION, 1) >= _SIDEWAYS:
         width, height = height, width
-    return height, width, image.mode in _GREY or image.mode.startswith("I;16")
+    return height, width, image.mode in _GRAY or image.mode.startswith("I;16")
 
 
 def _covering(image: Image.Image, channels: int, size: tuple[int, int]) -> np.ndarray:

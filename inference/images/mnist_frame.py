@@ -1,4 +1,4 @@
-"""MNIST's frame around the digit of an image: its box, and its centre of mass in the middle."""
+"""MNIST's frame around the digit of an image: its box, and its center of mass in the middle."""
 
 import numpy as np
 from PIL import Image
@@ -11,30 +11,30 @@ _STROKE = 2.6 / 20  # of the longest side: thinner strokes are not what MNIST's 
 _INK = 0.4  # from this share of the strongest ink on, a pixel counts for the width of a stroke
 
 
-def frame(grey: np.ndarray, side: int, invert: bool | None) -> tuple[np.ndarray, bool]:
+def frame(gray: np.ndarray, side: int, invert: bool | None) -> tuple[np.ndarray, bool]:
     """The digit of an image (H, W) in [0, 1], as :func:`~.preprocessing.to_mnist` returns it.
 
     Raises:
         ValueError: the image is empty, or shows several digits.
     """
-    if float(np.ptp(grey)) < FAINTEST:
+    if float(np.ptp(gray)) < FAINTEST:
         raise ValueError("the picture is empty: it has one tone only")
-    if grey.shape == (side, side) and invert is None:
-        inverted = float(np.median(edge(grey))) > (float(grey.min()) + float(grey.max())) / 2
-        if (framed := _framed_already(grey, inverted)) is not None:
+    if gray.shape == (side, side) and invert is None:
+        inverted = float(np.median(edge(gray))) > (float(gray.min()) + float(gray.max())) / 2
+        if (framed := _framed_already(gray, inverted)) is not None:
             return framed, inverted
-    ink, inverted = digit_ink(grey, invert)
+    ink, inverted = digit_ink(gray, invert)
     return _framed(_thickened(ink), side), inverted
 
 
-def _framed_already(grey: np.ndarray, inverted: bool) -> np.ndarray | None:
+def _framed_already(gray: np.ndarray, inverted: bool) -> np.ndarray | None:
     """The image, light on dark, if all that is not its ground lies as MNIST's digits lie.
 
-    These fill the box and have their centre of mass in the middle; of 70,000 there are 19 that are
+    These fill the box and have their center of mass in the middle; of 70,000 there are 19 that are
     a pixel off, and are put right.
     """
-    ground = float(np.median(edge(grey)))
-    ink = ground - grey if inverted else grey - ground
+    ground = float(np.median(edge(gray)))
+    ink = ground - gray if inverted else gray - ground
     ink = np.clip(ink / ink.max(), 0, 1).astype(np.float32)
     rows, columns = box(ink > 0)
     digit = ink[rows, columns]
@@ -49,7 +49,7 @@ def _framed_already(grey: np.ndarray, inverted: bool) -> np.ndarray | None:
 def _thickened(ink: np.ndarray) -> np.ndarray:
     """A digit (h, w) whose strokes are at least as wide as a pen's of MNIST's writers.
 
-    A pencil or a fine pen on a large page would leave grey lines of less than a pixel. The width
+    A pencil or a fine pen on a large page would leave gray lines of less than a pixel. The width
     is twice the area over the pixels at the outline; less than a pixel on either side is left.
     """
     mask = np.pad(ink > _INK, 1)
@@ -63,7 +63,7 @@ def _thickened(ink: np.ndarray) -> np.ndarray:
 
 
 def dilated(ink: np.ndarray, reach: int) -> np.ndarray:
-    """Grey dilation by a disc: (h, w) becomes (h + 2 reach, w + 2 reach)."""
+    """Gray dilation by a disc: (h, w) becomes (h + 2 reach, w + 2 reach)."""
     height, width = ink.shape
     found = np.zeros((height + 2 * reach, width + 2 * reach), ink.dtype)
     rows = np.zeros((height, width + 2 * reach), ink.dtype)  # each pixel's row of the disc
@@ -81,7 +81,7 @@ def dilated(ink: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _framed(ink: np.ndarray, side: int) -> np.ndarray:
-    """A digit cut to its box, scaled to fit MNIST's, with its centre of mass in the middle."""
+    """A digit cut to its box, scaled to fit MNIST's, with its center of mass in the middle."""
     digit = Image.fromarray(ink)
     scale = round(BOX * side) / max(digit.size)
     size = (max(1, round(digit.width * scale)), max(1, round(digit.height * scale)))
@@ -96,7 +96,7 @@ def _framed(ink: np.ndarray, side: int) -> np.ndarray:
 
 
 def _place(pixels: np.ndarray, side: int) -> tuple[int, int]:
-    """Top and left of a digit (h, w) whose centre of mass is in the middle."""
+    """Top and left of a digit (h, w) whose center of mass is in the middle."""
     weight = pixels.sum()
     height, width = pixels.shape
     middle = side / 2  # where MNIST has it: 14.0 counted from pixel 0, on average over the set

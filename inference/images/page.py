@@ -25,23 +25,23 @@ _WINDOW = 0.4  # of the longest side: wider than any stroke
 Region = tuple[int, int, int, int]  # left, top, right, bottom, as Pillow has them
 
 
-def digit_ink(grey: np.ndarray, invert: bool | None) -> tuple[np.ndarray, bool]:
+def digit_ink(gray: np.ndarray, invert: bool | None) -> tuple[np.ndarray, bool]:
     """Ink of the digit and of nothing else, (h, w), about 1 in strokes; and whether it is dark.
 
     Args:
-        grey: (H, W) in [0, 1].
+        gray: (H, W) in [0, 1].
         invert: True for dark ink, False for light ink, None to look.
 
     Raises:
         ValueError: there is no ink of that tone, or there are several digits.
     """
-    image = Image.fromarray(grey)
+    image = Image.fromarray(gray)
     small, factor = _reduced(image, _PAGE)
     tones = np.asarray(small)
     glance = np.asarray(_reduced(small, _GROUND)[0])
     around, middle = quantile(edge(glance)), quantile(glance)
     inverted = _dark_ink(glance, around, middle) if invert is None else invert
-    contrast = max(around, middle) - grey.min() if inverted else grey.max() - min(around, middle)
+    contrast = max(around, middle) - gray.min() if inverted else gray.max() - min(around, middle)
     if contrast < FAINTEST:
         tone = "dark" if inverted else "light"
         raise ValueError(f"the picture has no {tone} ink; leave the polarity to be detected")
@@ -62,9 +62,9 @@ def digit_ink(grey: np.ndarray, invert: bool | None) -> tuple[np.ndarray, bool]:
     return np.where(strokes, ink[rows, columns] / strongest, 0).astype(np.float32), inverted
 
 
-def edge(grey: np.ndarray) -> np.ndarray:
+def edge(gray: np.ndarray) -> np.ndarray:
     """The pixels along the four sides."""
-    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    return np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
 
 
 def box(mask: np.ndarray) -> tuple[slice, slice]:
@@ -73,24 +73,24 @@ def box(mask: np.ndarray) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _dark_ink(grey: np.ndarray, around: float, middle: float) -> bool:
+def _dark_ink(gray: np.ndarray, around: float, middle: float) -> bool:
     """Whether the ink is darker than the ground: the edge's median, and the whole image's.
 
     Where these differ, the edge is a border around a page, if the page fills its box and has
     something on it; or else most of the image is ink.
     """
     ground = middle
-    if abs(around - middle) > float(np.ptp(grey)) / 4:
-        page = _largest(np.abs(grey - middle) < np.abs(grey - around))
+    if abs(around - middle) > float(np.ptp(gray)) / 4:
+        page = _largest(np.abs(gray - middle) < np.abs(gray - around))
         filled = _without_holes(page)
         inside = np.asarray(
             Image.fromarray(filled).convert("L").filter(ImageFilter.MinFilter(3)), bool
         )
-        marks = float(np.ptp(grey[inside])) if inside.any() else 0.0
+        marks = float(np.ptp(gray[inside])) if inside.any() else 0.0
         if filled.sum() < 0.85 * page[box(page)].size or marks < FAINTEST:
             ground = around
     # Of ink there is little, but nothing else is as far from the ground.
-    return ground - float(grey.min()) > float(grey.max()) - ground
+    return ground - float(gray.min()) > float(gray.max()) - ground
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
@@ -125,7 +125,7 @@ def _plane(tones: np.ndarray, middle: float) -> np.ndarray:
 
 
 def _closed(tones: np.ndarray, window: int) -> np.ndarray:
-    """Grey closing by a square: what is dark and narrower than the window is gone."""
+    """Gray closing by a square: what is dark and narrower than the window is gone."""
     for lightest in (np.max, np.min):
         for axis in (0, 1):
             margin = [(window // 2, window // 2) if axis == a else (0, 0) for a in (0, 1)]

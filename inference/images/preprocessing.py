@@ -1,7 +1,7 @@
 """Any picture of one digit, made to look like MNIST's pictures.
 
 MNIST's digits are light on dark, fit a 20 x 20 box with their aspect ratio kept, and have their
-centre of mass in the middle of 28 x 28 (Y. LeCun, C. Cortes and C. Burges, The MNIST database of
+center of mass in the middle of 28 x 28 (Y. LeCun, C. Cortes and C. Burges, The MNIST database of
 handwritten digits, 1998).
 """
 
@@ -47,10 +47,10 @@ def to_mnist(image: Any, side: int = 28, invert: bool | None = None) -> tuple[np
     Raises:
         ValueError: the picture cannot be read, is too large, is empty or shows several digits.
     """
-    return frame(_grey(image), side, invert)
+    return frame(_gray(image), side, invert)
 
 
-def _grey(image: Any) -> np.ndarray:
+def _gray(image: Any) -> np.ndarray:
     return decoded(image, _from_pil)
 
 
@@ -123,16 +123,16 @@ def _from_pil(image: Image.Image) -> np.ndarray:
     if not see_through:
         return np.asarray(image, dtype=np.float32) / 255
     pixels = np.asarray(image.convert("RGBA").convert("LA"), dtype=np.float32) / 255
-    grey, alpha = pixels[..., 0], pixels[..., 1]
+    gray, alpha = pixels[..., 0], pixels[..., 1]
     if alpha.sum() == 0:
         raise ValueError("the picture is empty: every pixel is transparent")
     # Light ink was drawn for a dark ground, dark ink for a light one.
-    ground = 0.0 if (grey * alpha).sum() / alpha.sum() > 0.5 else 1.0
-    return grey * alpha + ground * (1 - alpha)
+    ground = 0.0 if (gray * alpha).sum() / alpha.sum() > 0.5 else 1.0
+    return gray * alpha + ground * (1 - alpha)
 
 
 def is_see_through(image: Image.Image) -> bool:
-    """Whether it has an alpha channel, or one colour that stands for none."""
+    """Whether it has an alpha channel, or one color that stands for none."""
     return image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
 
 

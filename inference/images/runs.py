@@ -50,7 +50,7 @@ class Runs:
         Source: Y. Shiloach and U. Vishkin, An O(log n) parallel connectivity algorithm, 1982: every
         tree of runs hangs itself below the lowest that it touches, and is then flattened.
         """
-        above, below = self._neighbours()
+        above, below = self._neighbors()
         root = np.arange(len(self.row))
         while True:
             first, second = root[above], root[below]
@@ -64,7 +64,7 @@ class Runs:
             while (root[root] != root).any():
                 root = root[root]
 
-    def _neighbours(self) -> tuple[np.ndarray, np.ndarray]:
+    def _neighbors(self) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of runs that touch, corners included: the upper ones, and the lower ones."""
         span = self.shape[1] + 2
         starts, stops = self.row * span + self.start, self.row * span + self.stop

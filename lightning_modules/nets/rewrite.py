@@ -27,9 +27,9 @@ def as_gpt2(net: GPT) -> GPT:
 
     The residual stream of the result is twice as wide (D to 2 D) and holds in its first half
 
-    - before attention the centred vector s that the course's layer reads, beside it a trace of its
+    - before attention the centered vector s that the course's layer reads, beside it a trace of its
       mean and two constants so large that the norm divides all by nearly the same number;
-    - before an MLP the centred sum u that the course's norm reads, with the constants taken
+    - before an MLP the centered sum u that the course's norm reads, with the constants taken
       out again, so that the norm there is the course's own.
 
     What is in a residual stream can only be added to: so each MLP writes its result many
@@ -74,7 +74,7 @@ def as_gpt2(net: GPT) -> GPT:
     return new
 
 
-def _centre(width: int) -> Tensor:
+def _center(width: int) -> Tensor:
     return torch.eye(width) - 1 / width
 
 
@@ -90,7 +90,7 @@ def _weight(module: torch.nn.Module) -> Tensor:
 def _embed(net: GPT, new: GPT) -> None:
     width = net.config.width
     for old, embedding in ((net.token, new.token), (net.position, new.position)):
-        embedding.weight[:, :width] = _weight(old) @ _centre(width)
+        embedding.weight[:, :width] = _weight(old) @ _center(width)
         embedding.weight[:, width + 2] = _TRACE * _weight(old).mean(dim=1)
     new.position.weight[:, width] = _STEADY
     new.position.weight[:, width + 1] = -_STEADY
@@ -117,9 +117,9 @@ def _attend(old: Block, new: Block, loud: float) -> None:
         out = _weight(old.attn.out)
     assert isinstance(new.attn.out, torch.nn.Linear)
     new.attn.out.weight.view(2 * width, heads, 2 * size)[:width, :, :size] = (
-        loud * (_centre(width) @ out)
+        loud * (_center(width) @ out)
     ).view(width, heads, size)
-    new.attn.out.bias[:width] = loud * (_centre(width) @ _bias(old.attn.out, width))
+    new.attn.out.bias[:width] = loud * (_center(width) @ _bias(old.attn.out, width))
     new.attn.out.bias[width] = -loud * _STEADY
     new.attn.out.bias[width + 1] = loud * _STEADY
 
@@ -149,8 +149,8 @@ def _mlp(old: Block, new: Block, loud: float) -> None:
     new.up.bias[:hidden] = sharp * _bias(old.up, hidden)
     _identity_rows(new, width, hidden)
     down = torch.cat([_weight(old.down) / sharp, _identity(width)], dim=1)
-    new.down.weight[:width] = loud * (_centre(width) @ down)
-    new.down.bias[:width] = loud * (_centre(width) @ _bias(old.down, width))
+    new.down.weight[:width] = loud * (_center(width) @ down)
+    new.down.bias[:width] = loud * (_center(width) @ _bias(old.down, width))
 
 
 def _normalize(old: Block, new: Block, loud: float) -> None:
@@ -158,7 +158,7 @@ def _normalize(old: Block, new: Block, loud: float) -> None:
     hidden, width = old.up.weight.shape
     _norm(old.norm2, new.norm2)
     _identity_rows(new, width, hidden)
-    new.down.weight[:width, hidden:] = loud * (_centre(width) @ _identity(width))
+    new.down.weight[:width, hidden:] = loud * (_center(width) @ _identity(width))
     new.down.weight[width + 2, hidden:] = loud * _TRACE * _identity(width).mean(dim=0)
     new.down.bias[width] = loud * _STEADY
     new.down.bias[width + 1] = -loud * _STEADY

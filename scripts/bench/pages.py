@@ -35,7 +35,7 @@ def light_ink(digit: np.ndarray, rng: np.random.Generator) -> bytes:
 
 
 def noise(sigma: float, tone: float = 0.0) -> Page:
-    """Grey levels of Gaussian noise on paper that is not quite white."""
+    """Gray levels of Gaussian noise on paper that is not quite white."""
 
     def page(digit: np.ndarray, rng: np.random.Generator) -> bytes:
         clean = tones(coverage(digit, rng), tone, paper=0.9)
@@ -88,7 +88,7 @@ def blurred(radius: float) -> Page:
 
 
 def pencil_page(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Thin grey strokes that let the grain of the paper through."""
+    """Thin gray strokes that let the grain of the paper through."""
     ink = coverage(digit, rng, thin=3) * (0.75 + 0.25 * rng.random((HEIGHT, WIDTH)))
     return tones(ink, tone=0.5, paper=0.96)
 
@@ -97,11 +97,11 @@ def pencil(digit: np.ndarray, rng: np.random.Generator) -> bytes:
     return encoded(pencil_page(digit, rng))
 
 
-def coloured(ink: tuple[int, int, int], paper: tuple[int, int, int]) -> Page:
+def colored(ink: tuple[int, int, int], paper: tuple[int, int, int]) -> Page:
     def page(digit: np.ndarray, rng: np.random.Generator) -> bytes:
         cover = coverage(digit, rng)[..., None]
-        colours = np.array(paper) + (np.array(ink) - np.array(paper)) * cover
-        return encoded(Image.fromarray(np.rint(colours).astype(np.uint8)))
+        colors = np.array(paper) + (np.array(ink) - np.array(paper)) * cover
+        return encoded(Image.fromarray(np.rint(colors).astype(np.uint8)))
 
     return page
 
@@ -222,16 +222,16 @@ KINDS: dict[str, Page] = {
     "small, 30 pixels": plain(size=30),
     "large, 560 pixels": plain(size=560),
     "pencil": pencil,
-    "blue ink": coloured((40, 60, 180), (255, 255, 255)),
-    "red ink on cream": coloured((200, 40, 40), (250, 240, 215)),
+    "blue ink": colored((40, 60, 180), (255, 255, 255)),
+    "red ink on cream": colored((200, 40, 40), (250, 240, 215)),
     "white on black": white_on_black,
-    "chalk on green": coloured((235, 235, 225), (35, 80, 60)),
+    "chalk on green": colored((235, 235, 225), (35, 80, 60)),
     "turned by EXIF": turned_by_exif,
     "one faint pixel": faint_pixel,
     "one speck of 3 x 3": specks(1, (3, 3)),
     "a dozen specks": specks(12, (2, 6)),
     "a dozen specks, light ink": specks(12, (2, 4), ink=0.75),
-    "off-centre": plain(spread=1.0),
+    "off-center": plain(spread=1.0),
     "transparent, black ink": transparent(0),
     "transparent, white ink": transparent(255),
     "16 bit": sixteen_bit,

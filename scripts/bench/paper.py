@@ -43,12 +43,12 @@ def coverage(
 
 
 def tones(ink: np.ndarray, tone: float = 0.0, paper: float = 1.0) -> np.ndarray:
-    """Grey of a page in [0, 1] where ``ink`` covers the paper."""
+    """Gray of a page in [0, 1] where ``ink`` covers the paper."""
     return paper + (tone - paper) * ink
 
 
 def encoded(page: np.ndarray | Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    """The file of a page: grey in [0, 1], or an image."""
+    """The file of a page: gray in [0, 1], or an image."""
     image = page if isinstance(page, Image.Image) else Image.fromarray(levels(page))
     if kind == "PNG":
         options["compress_level"] = 0

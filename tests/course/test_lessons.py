@@ -301,8 +301,8 @@ def test_sizes_of_known_models() -> None:
     assert language.llama_parameters(4096, 32, 11008, 32000) == counted
 
 
-def test_attention_moves_a_word_to_its_neighbour() -> None:
-    # Scores 2 for itself and 2 for the neighbour: half of each.
+def test_attention_moves_a_word_to_its_neighbor() -> None:
+    # Scores 2 for itself and 2 for the neighbor: half of each.
     assert language.bank_between_meanings("river") == pytest.approx(1)
     assert language.bank_between_meanings("loan") == pytest.approx(-1)
 

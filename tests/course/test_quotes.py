@@ -1,11 +1,11 @@
-"""What a page quotes: found by name, written again when it changed, and defined for its code."""
+"""What a page quotes: found by name, written again when it changed, and captioned."""
 
 from pathlib import Path
 
 import pytest
 
 from course.pages import Page
-from course.quotes import definition_of, source_of
+from course.quotes import caption_of, source_of
 
 PYTHON = '''\
 import math
@@ -77,12 +77,17 @@ def test_what_is_not_there(tree: Path, quote: str) -> None:
         source_of(quote, tree)
 
 
-def test_a_definition_brings_what_it_needs(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = definition_of("code/a.py: area", tree)
-    assert code.startswith("import math\nfrom code.a import SIZE, other\n\n@staticmethod")
-    assert "import os" not in code
-    assert definition_of("code/a.py: Net.forward", tree) == "from code.a import Net\n"
-    assert definition_of("a.yaml: model", tree) == ""
+@pytest.mark.parametrize(
+    ("quote", "caption"),
+    [
+        ("code/a.py: area", "code/a.py`. To use it here:\n`from code.a import area`"),
+        ("code/a.py: Net.forward", "code/a.py`. To use it here:\n`from code.a import Net`"),
+        ("code/a.py", "code/a.py`"),
+        ("a.yaml: model", "a.yaml`"),
+    ],
+)
+def test_a_caption_says_how_to_use_what_is_quoted(quote: str, caption: str) -> None:
+    assert caption_of(quote) == f"<sub>From `{caption}</sub>\n"
 
 
 def test_a_page_is_written_again() -> None:
@@ -92,8 +97,25 @@ def test_a_page_is_written_again() -> None:
         "```python\nold\nlines\n```\n\nEnd.\n",
     )
     source = page.with_quotes()
-    assert "```python\nSIZES = (64, 128, 256, 512, 1024)\n```\n\nEnd.\n" in source
-    assert Page(page.path, source).with_quotes() == source
+    assert source == (
+        "# Step 1: X\n\n<!-- from course/tensors.py: SIZES -->\n"
+        "<sub>From `course/tensors.py`. To use it here:\n`from course.tensors import SIZES`</sub>\n"
+        "```python\nSIZES = (64, 128, 256, 512, 1024)\n```\n\nEnd.\n"
+    )
+    again = Page(page.path, source)
+    assert again.with_quotes() == source
+    (block,) = again.blocks
+    assert block.code == "from course.tensors import SIZES"
+    assert block.lines == (2, 8)
+    other = source.replace("course.tensors", "elsewhere").replace("From", "Of")
+    assert Page(page.path, other).with_quotes() == source
+
+
+def test_code_that_is_not_run_has_a_caption() -> None:
+    written = "# Step 1: X\n\n<!-- shown: needs a GPU -->\n{}```python\na()\n```\n"
+    captioned = written.format("<sub>Not run here: needs a GPU</sub>\n")
+    assert Page(Path("01-x.md"), written.format("")).with_quotes() == captioned
+    assert Page(Path("01-x.md"), captioned).with_quotes() == captioned
 
 
 def test_blocks_of_a_page() -> None:

@@ -125,13 +125,13 @@ def test_images_of_many_sizes_are_read_at_one(tmp_path: Path) -> None:
     data = ready(tmp_path / "set")
     assert data.image_shape == (3, 128, 128)
     assert ready(tmp_path / "set", size=24).image_shape == (3, 24, 24)
-    assert ready(tmp_path / "set", size=[8, 24], grey=True).image_shape == (1, 8, 24)
+    assert ready(tmp_path / "set", size=[8, 24], gray=True).image_shape == (1, 8, 24)
 
 
-def test_grey_files_have_one_channel(tmp_path: Path) -> None:
-    root = make_folder(tmp_path / "grey", side=16, count=40, grey=True)
+def test_gray_files_have_one_channel(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "gray", side=16, count=40, gray=True)
     assert ready(root).image_shape == (1, 16, 16)
-    assert ready(root, grey=False).image_shape == (3, 16, 16)
+    assert ready(root, gray=False).image_shape == (3, 16, 16)
     Image.new("RGB", (16, 16), "red").save(root / CLASSES[0] / "red.png")
     assert ready(root).image_shape == (3, 16, 16)
 

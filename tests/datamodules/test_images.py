@@ -41,7 +41,7 @@ def test_the_digits_are_those_of_scikit_learn() -> None:
         assert line.split() == [str(row) for row in rows]
 
 
-def test_digits_are_normalised() -> None:
+def test_digits_are_normalized() -> None:
     data = DigitsDataModule(val_size=0)
     data.setup("fit")
     images = torch.cat([batch[0] for batch in data.train_dataloader()])

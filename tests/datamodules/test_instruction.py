@@ -1,4 +1,4 @@
-"""Questions and answers: what is learnt of them, packing, and files that are wrong."""
+"""Questions and answers: what is learned of them, packing, and files that are wrong."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_the_shipped_set_is_large_enough_and_asks_nothing_twice() -> None:
     assert len({question for question, _ in pairs}) == len(pairs)
 
 
-def test_only_answers_and_their_end_are_learnt(gpt2_base: Path) -> None:
+def test_only_answers_and_their_end_are_learned(gpt2_base: Path) -> None:
     data = data_of(gpt2_base)
     tokenizer = BPETokenizer.from_pretrained(str(gpt2_base))
     ids, targets = data._splits["val"]
@@ -46,7 +46,7 @@ def test_a_packed_row_holds_the_examples_of_several(gpt2_base: Path) -> None:
     ids, targets, segments = packed._splits["train"]
     assert len(ids) < len(plain._splits["train"][0])
     assert len(packed._splits["val"]) == 2
-    learnt = [
+    learned = [
         row[row != IGNORED].tolist() for row in plain._splits["train"][1]
     ]  # of each example alone
     found = []
@@ -58,7 +58,7 @@ def test_a_packed_row_holds_the_examples_of_several(gpt2_base: Path) -> None:
             assert of_example[-1] == IGNORED  # nothing learns the next example's first token
             found.append(of_example[of_example != IGNORED].tolist())
         assert (targets[row][segments[row] == 0] == IGNORED).all()
-    assert found == learnt
+    assert found == learned
 
 
 def test_the_split_comes_from_the_seed(gpt2_base: Path) -> None:

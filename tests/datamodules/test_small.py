@@ -48,8 +48,8 @@ def test_the_clouds_are_the_courses() -> None:
     assert labels.tolist() == [0.0] * 50 + [1.0] * 50
 
 
-def test_the_centres_are_arguments() -> None:
-    data = GaussiansDataModule(centre0=(-3, 4), centre1=(0, -1), std=0.0).make()
+def test_the_centers_are_arguments() -> None:
+    data = GaussiansDataModule(center0=(-3, 4), center1=(0, -1), std=0.0).make()
     points, labels = data["train"]
     assert points[labels == 0].unique(dim=0).tolist() == [[-3, 4]]
     assert points[labels == 1].unique(dim=0).tolist() == [[0, -1]]

@@ -127,7 +127,7 @@ def test_unknown_characters_are_listed() -> None:
         CharTokenizer("abc").encode("aXbéc")
 
 
-def test_byte_pairs_are_learnt_and_read() -> None:
+def test_byte_pairs_are_learned_and_read() -> None:
     pytest.importorskip("tokenizers")
     bpe = BPETokenizer.fit(cats_and_dogs(), 300)
     text = "the cat sat on the mat. Unseen: é"
@@ -154,7 +154,7 @@ def test_gpt2s_own_files() -> None:
     assert Tokenizer(bpe.to_json()).end == 50256
 
 
-def test_text_is_cut_by_position_and_tokenised_alike(workplace: Path) -> None:
+def test_text_is_cut_by_position_and_tokenized_alike(workplace: Path) -> None:
     (workplace / "own").mkdir()
     (workplace / "own" / "a.txt").write_text("abcd" * 20)
     (workplace / "own" / "b.txt").write_text("wxyz" * 10)

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 CLASSES = ("Grüne Äpfel", "blaue Kreise", "rotes Quadrat", "über Kreuz")
 
 
-def shape(kind: int, side: int, generator: np.random.Generator, grey: bool = False) -> Image.Image:
+def shape(kind: int, side: int, generator: np.random.Generator, gray: bool = False) -> Image.Image:
     """One of four shapes at a random position and of a random size, with noise."""
     pixels = generator.integers(0, 70, (side, side, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
@@ -18,25 +18,25 @@ def shape(kind: int, side: int, generator: np.random.Generator, grey: bool = Fal
     half = generator.uniform(0.2, 0.32) * side
     x, y = generator.uniform(half, side - half, 2)
     box = (x - half, y - half, x + half, y + half)
-    colour = tuple(int(v) for v in generator.integers(150, 255, 3))
+    color = tuple(int(v) for v in generator.integers(150, 255, 3))
     if kind == 0:
-        draw.polygon([(x, y - half), (x + half, y + half), (x - half, y + half)], fill=colour)
+        draw.polygon([(x, y - half), (x + half, y + half), (x - half, y + half)], fill=color)
     elif kind == 1:
-        draw.ellipse(box, fill=colour)
+        draw.ellipse(box, fill=color)
     elif kind == 2:
-        draw.rectangle(box, outline=colour, width=max(2, side // 10))
+        draw.rectangle(box, outline=color, width=max(2, side // 10))
     else:
         width = max(2, side // 10)
-        draw.line(box, fill=colour, width=width)
-        draw.line((x - half, y + half, x + half, y - half), fill=colour, width=width)
-    return image.convert("L") if grey else image
+        draw.line(box, fill=color, width=width)
+        draw.line((x - half, y + half, x + half, y - half), fill=color, width=width)
+    return image.convert("L") if gray else image
 
 
 def make_folder(
     root: Path,
     side: int = 32,
     count: int = 400,
-    grey: bool = False,
+    gray: bool = False,
     classes: tuple[str, ...] = CLASSES,
     suffix: str = ".png",
     seed: int = 0,
@@ -47,7 +47,7 @@ def make_folder(
         kind = number % len(classes)
         path = root / classes[kind] / f"{number:05}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        shape(kind, side, generator, grey).save(path)
+        shape(kind, side, generator, gray).save(path)
     return root
 
 

@@ -1,4 +1,4 @@
-"""The code of the course's pages, run as the pages show it.
+"""The code of the course's pages, run as a reader does: quotations are imported as captions say.
 
 ``python -m tests.helpers.snippets 27-threads`` runs one page in a process of its own: numba and
 Triton decide when they are imported whether there is a GPU, which is no matter of a test process.
@@ -11,13 +11,12 @@ import sys
 
 from course import pages
 from course.pages import Block, Page
-from course.quotes import definition_of
 
 SAME = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def check_code(page: Page) -> None:
-    """Runs all snippets in one namespace and compares what they print with the page."""
+    """Runs all snippets in one fresh namespace and compares what they print with the page."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in page.blocks:
         if block.language != "python":
@@ -36,7 +35,7 @@ def check_code(page: Page) -> None:
 
 def run(block: Block, namespace: dict[str, object], name: str) -> str:
     """What the block prints, or the exception that it is said to raise."""
-    code = definition_of(block.quote, pages.ROOT) if block.quote else block.text
+    code = block.code
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         if not block.raises:

@@ -78,8 +78,8 @@ def test_only_the_new_layer_learns(shapes: Path, weights: Path, device: str) -> 
     torch.testing.assert_close(loaded.eval()(images), module.cpu().eval()(images))
 
 
-def test_grey_images_become_colour(tmp_path: Path, weights: Path, device: str) -> None:
-    root = make_folder(tmp_path / "grey", side=32, count=40, grey=True)
+def test_gray_images_become_color(tmp_path: Path, weights: Path, device: str) -> None:
+    root = make_folder(tmp_path / "gray", side=32, count=40, gray=True)
     module = learner(weights)
     quiet_trainer(max_epochs=1, limit_train_batches=1).fit(module, ImageFolderDataModule(str(root)))
     assert module.cpu().eval()(torch.randn(2, 1, 32, 32)).shape == (2, 4)

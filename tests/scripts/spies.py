@@ -10,7 +10,7 @@ import torch
 
 
 class KillAt(pl.Callback):
-    """Ends the process as a power cut would, after an optimiser step."""
+    """Ends the process as a power cut would, after an optimizer step."""
 
     def __init__(self, step: int) -> None:
         self.step = step

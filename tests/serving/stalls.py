@@ -138,7 +138,7 @@ def drip(start: bytes, pieces: Callable[[], Any], connections: int, pause: float
 
 
 def _bomb(side: int) -> str:
-    """A PNG of ``side`` by ``side`` grey pixels, in base64."""
+    """A PNG of ``side`` by ``side`` gray pixels, in base64."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return b"".join(

@@ -21,7 +21,7 @@ SOURCES = sorted(FOLDER.glob("[0-9][0-9]-*.md"))
 NAMES = [path.stem for path in SOURCES]
 SIZES = [(390, 844), (1400, 900)]
 TAGS = {"a", "article", "blockquote", "br", "code", "details", "div", "em", "h1", "h2", "h3", "hr"}
-TAGS |= {"img", "li", "ol", "p", "pre", "span", "strong", "summary", "ul"}
+TAGS |= {"img", "li", "ol", "p", "pre", "span", "strong", "sub", "summary", "ul"}
 TAGS |= {"table", "tbody", "td", "th", "thead", "tr"}
 # Code between fences, and indented text; neither is prose.
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.M | re.S)
@@ -55,7 +55,7 @@ class Article(HTMLParser):
         if tag == "img":
             self.prose.append(given["alt"] or "")
             return
-        self._open.append("origin" if given.get("class") == "origin" else tag)
+        self._open.append(tag)
         if tag == "pre":
             self.blocks.append("")
 
@@ -65,7 +65,7 @@ class Article(HTMLParser):
     def handle_data(self, data: str) -> None:
         if "pre" in self._open:
             self.blocks[-1] += data
-        elif "origin" not in self._open:
+        else:
             self.prose.append(data)
 
 
@@ -76,7 +76,7 @@ def words(text: str) -> list[str]:
 def prose_of(source: str) -> str:
     """A page without its code, comments, tags, and addresses of links and images."""
     source = INDENTED.sub("", FENCE.sub("", source))
-    source = re.sub(r"<!--.*?-->|</?(?:details|summary)>", "", source, flags=re.S)
+    source = re.sub(r"<!--.*?-->|</?(?:details|sub|summary)>", "", source, flags=re.S)
     return html.unescape(re.sub(r"\]\([^)]*\)", "]", source))
 
 

@@ -1,4 +1,4 @@
-"""Images of one's own from the folder to the page: four classes in colour, with bad files."""
+"""Images of one's own from the folder to the page: four classes in color, with bad files."""
 
 import base64
 import io
@@ -159,16 +159,16 @@ def test_the_page_shows_names(
         assert page.locator("#bars li").count() == 10
 
 
-@pytest.mark.parametrize(("side", "grey", "count"), [(64, True, 160), (224, False, 40)])
+@pytest.mark.parametrize(("side", "gray", "count"), [(64, True, 160), (224, False, 40)])
 def test_other_sizes(
-    side: int, grey: bool, count: int, workplace: Path, gpu_learning, caplog
+    side: int, gray: bool, count: int, workplace: Path, gpu_learning, caplog
 ) -> None:
-    make_folder(workplace / "set", side=side, count=count, grey=grey)
+    make_folder(workplace / "set", side=side, count=count, gray=gray)
     fit = ("fit", "-c", "configs/image_folder.yaml", "--data.init_args.root=set")
     with caplog.at_level(logging.INFO):
         code, _, err = gpu_learning(*fit, "--trainer.max_epochs=2")
     assert code == 0, err
-    channels = 1 if grey else 3
+    channels = 1 if gray else 3
     assert f"{count} images of 4 classes as {channels} x {side} x {side} take" in caplog.text
     code, _, err = gpu_learning("export", "logs/image_folder", "--format", "onnx,torchscript")
     assert code == 0, err

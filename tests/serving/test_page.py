@@ -52,14 +52,14 @@ def test_everything_that_can_be_used_has_a_name(url: str) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.used: list[dict[str, str | None]] = []
-            self.labelled: set[str | None] = set()
+            self.labeled: set[str | None] = set()
             self.inside = 0
 
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             given = dict(attrs)
             if tag == "label":
                 self.inside += 1
-                self.labelled.add(given.get("for"))
+                self.labeled.add(given.get("for"))
             elif tag in ("input", "select", "textarea", "canvas"):
                 self.used.append(given | {"label": "inside"} if self.inside else given)
 
@@ -70,12 +70,12 @@ def test_everything_that_can_be_used_has_a_name(url: str) -> None:
     names.feed(httpx.get(f"{url}/ui").text)
     assert len(names.used) > 8
     for given in names.used:
-        named = "label" in given or given.get("aria-label") or given.get("id") in names.labelled
+        named = "label" in given or given.get("aria-label") or given.get("id") in names.labeled
         assert named, given
 
 
 @pytest.mark.slow
-def test_a_digit_is_drawn_and_recognised(visit, url: str, workplace: Path) -> None:
+def test_a_digit_is_drawn_and_recognized(visit, url: str, workplace: Path) -> None:
     page = visit(url)
     says(page, "#digits-model", "digits")
     assert page.locator("#bars li").count() == 10

@@ -32,7 +32,7 @@ def _masked(text: str) -> str:
 
 
 def _joined(lines: list[str], field: str) -> tuple[list[str], str]:
-    """A stream with neighbouring pieces joined: how text is cut depends on the load."""
+    """A stream with neighboring pieces joined: how text is cut depends on the load."""
     text = "".join(re.search(rf'"{field}":"(.*?)"', line)[1] for line in lines)  # type: ignore[index]
     shape = [re.sub(rf'"{field}":".*?"', f'"{field}":"*"', line) for line in lines]
     return list(dict.fromkeys(shape)), text

@@ -40,7 +40,7 @@ def test_best_is_the_best_of_all_runs_and_says_so(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path / "version_1")[0] == newest
 
 
-def test_a_low_monitor_is_best_where_it_is_minimised(tmp_path: Path) -> None:
+def test_a_low_monitor_is_best_where_it_is_minimized(tmp_path: Path) -> None:
     for version, score in enumerate((0.5, 0.2, 0.3)):
         write(tmp_path, version, score, monitor="val/loss", mode="min")
     assert best_checkpoint(tmp_path)[0].parts[-3] == "version_1"

@@ -75,7 +75,7 @@ def test_other_forms_that_the_parser_takes_fit(text: str) -> None:
 SET, RENAME = "set", "rename"
 FIRST = "trainer.callbacks+.0"
 MUTATIONS = [
-    # misspelt keys, at every depth
+    # misspelled keys, at every depth
     ("digits_cnn", RENAME, "model", "modle"),
     ("digits_cnn", RENAME, "data", "date"),
     ("digits_cnn", RENAME, "trainer", "trainr"),

@@ -20,7 +20,7 @@ class PrintedDigits(ImageDataModule):
     """Digits in the fonts of matplotlib, rotated and of several sizes, framed as MNIST's are.
 
     ``classify`` and the server frame what they are asked about in the same way, so that the net
-    sees there what it has learnt from here.
+    sees there what it has learned from here.
 
     Args:
         samples: images for training and validation; a quarter as many for testing.

@@ -84,7 +84,7 @@ def test_another_way_to_write_it_passes(tmp_path: Path) -> None:
             "1: import nonsense_module)",
         ),
         ("import sys\nsys.exit()", "reading the file ends the program with sys.exit or quit"),
-        ("def standardise(x): return x", "04_tensors.py defines no function standardize; keep"),
+        ("def standardized(x): return x", "04_tensors.py defines no function standardize; keep"),
         ("standardize = 5", "04_tensors.py defines no function standardize; keep the name"),
         ("", "04_tensors.py defines no function standardize; keep the name"),
         (
@@ -144,7 +144,7 @@ def test_what_the_check_needs_is_not_replaced(tmp_path: Path, line: str, name: s
 
 
 def test_right_for_one_input_is_not_right(tmp_path: Path) -> None:
-    """The first input is recognised and answered; the next ones are not."""
+    """The first input is recognized and answered; the next ones are not."""
     path = tmp_path / TENSORS.file
     path.write_text(
         RIGHT.replace("    return (", "    if x.shape != (5, 3):\n        return x\n    return (")

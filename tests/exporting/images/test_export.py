@@ -132,7 +132,7 @@ def test_a_disk_that_is_full_leaves_the_old_artifact(tmp_path: Path, kind: str) 
 
 
 def test_small_matrices_stay_in_float(tmp_path: Path) -> None:
-    """Quantising the input of a small product takes longer than the product."""
+    """Quantizing the input of a small product takes longer than the product."""
     onnx = pytest.importorskip("onnx", reason="the extra [export] is not installed")
     net = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 128), nn.ReLU())
     net = nn.Sequential(*net, nn.Linear(128, 3))

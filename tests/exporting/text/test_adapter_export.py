@@ -31,7 +31,7 @@ ADAPTED = ["safetensors", "merged", "peft", "gguf", "gguf-adapter"]
 
 @pytest.fixture(scope="module")
 def checkpoint(gpt2_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has learnt its twelve answers by heart, so that no two tokens tie."""
+    """A run that has learned its twelve answers by heart, so that no two tokens tie."""
     path = tmp_path_factory.mktemp("run") / "best.ckpt"
     torch.set_num_threads(1)
     pl.seed_everything(0, verbose=False)
@@ -87,7 +87,7 @@ def test_every_format_is_proved_against_the_adapters_before_they_are_merged(
     }
 
 
-def test_it_answers_in_the_form_that_it_learnt(artifact: Path, checkpoint: Path) -> None:
+def test_it_answers_in_the_form_that_it_learned(artifact: Path, checkpoint: Path) -> None:
     expected = unmerged_tokens(checkpoint, PROMPT, 24)
     for kind in (None, "gguf", "gguf-adapter"):
         generator = TextGenerator.load(artifact, kind, device="cpu")

@@ -187,7 +187,7 @@ def llama(path: Path, prompt: str, tokens: int, context: int, adapter: Path | No
 
 
 def _trained(config: GPTConfig) -> GPT:
-    """A net that has learnt the cat-and-dog sentences: its choices are clear, not near ties."""
+    """A net that has learned the cat-and-dog sentences: its choices are clear, not near ties."""
     torch.manual_seed(0)
     net = GPT(config)
     text = CharTokenizer(CHARACTERS).encode(cats_and_dogs())

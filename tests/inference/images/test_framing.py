@@ -10,8 +10,8 @@ from PIL import Image
 
 from inference.images.framing import described, frame, resize_crop
 
-COLOURS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-IMAGE = Image.fromarray(COLOURS)
+COLORS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+IMAGE = Image.fromarray(COLORS)
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -21,12 +21,12 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 
 def test_an_image_of_that_size_is_itself() -> None:
-    for given in (IMAGE, encoded(IMAGE), COLOURS, torch.from_numpy(COLOURS)):
+    for given in (IMAGE, encoded(IMAGE), COLORS, torch.from_numpy(COLORS)):
         found = resize_crop(given, 3, (20, 30))
-        np.testing.assert_array_equal(found, np.moveaxis(COLOURS, 2, 0))
+        np.testing.assert_array_equal(found, np.moveaxis(COLORS, 2, 0))
     pixels, inverted = frame("resize-crop", IMAGE, (3, 20, 30))
     assert pixels.dtype == np.float32
-    np.testing.assert_allclose(pixels, np.moveaxis(COLOURS, 2, 0) / 255, atol=1e-6)
+    np.testing.assert_allclose(pixels, np.moveaxis(COLORS, 2, 0) / 255, atol=1e-6)
     assert not inverted
 
 
@@ -39,18 +39,18 @@ def test_the_middle_is_shown_and_the_ends_are_cut(wide: bool) -> None:
     assert (found == np.array([255, 128, 0]).reshape(3, 1, 1)).all()
 
 
-def test_grey_and_colour() -> None:
-    grey = resize_crop(IMAGE, 1, (20, 30))
-    np.testing.assert_array_equal(grey[0], np.asarray(IMAGE.convert("L")))
-    colour = resize_crop(IMAGE.convert("L"), 3, (20, 30))
-    assert (colour == colour[:1]).all()
+def test_gray_and_color() -> None:
+    gray = resize_crop(IMAGE, 1, (20, 30))
+    np.testing.assert_array_equal(gray[0], np.asarray(IMAGE.convert("L")))
+    color = resize_crop(IMAGE.convert("L"), 3, (20, 30))
+    assert (color == color[:1]).all()
 
 
 def test_orientation_transparency_palette_and_depth() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     turned = encoded(IMAGE.rotate(90, expand=True), exif=exif)
-    np.testing.assert_array_equal(resize_crop(turned, 3, (20, 30)), np.moveaxis(COLOURS, 2, 0))
+    np.testing.assert_array_equal(resize_crop(turned, 3, (20, 30)), np.moveaxis(COLORS, 2, 0))
     assert described(turned) == (20, 30, False)
     clear = Image.new("RGBA", (16, 16), (200, 0, 0, 0))
     assert (resize_crop(clear, 3, (8, 8)) == 255).all()

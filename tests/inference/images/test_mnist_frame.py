@@ -55,7 +55,7 @@ def drawn(ink: int = 0, paper: int = 255) -> np.ndarray:
 
 
 def seven() -> np.ndarray:
-    """What becomes of it: 10 of 20 pixels wide, bars of three, its centre of mass in the middle."""
+    """What becomes of it: 10 of 20 pixels wide, bars of three, its center of mass in the middle."""
     pixels, _ = to_mnist(drawn())
     return pixels
 
@@ -135,7 +135,7 @@ def test_small_print_is_not_read_for_the_digit() -> None:
 
 
 def test_a_fine_pen_is_read_as_a_pen_of_mnists_writers() -> None:
-    """Strokes of 0.3 of MNIST's pixels would be lines of faint grey."""
+    """Strokes of 0.3 of MNIST's pixels would be lines of faint gray."""
     page = np.full((HEIGHT, WIDTH), 255, np.uint8)
     page[300:303, 200:300] = 0
     page[300:500, 297:300] = 0

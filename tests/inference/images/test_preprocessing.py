@@ -21,8 +21,8 @@ DIGIT = np.pad(DIGIT, 40)  # light on dark, 320 x 320
 PICTURE = Image.fromarray(DIGIT)
 
 
-def png(width: int, height: int, colour: int = 0) -> bytes:
-    """A black PNG of any size in little memory; ``colour`` 0 is grey, 6 is RGBA."""
+def png(width: int, height: int, color: int = 0) -> bytes:
+    """A black PNG of any size in little memory; ``color`` 0 is gray, 6 is RGBA."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -30,9 +30,9 @@ def png(width: int, height: int, colour: int = 0) -> bytes:
         )
 
     packer = zlib.compressobj(9)
-    row = bytes(1 + width * (4 if colour == 6 else 1))
+    row = bytes(1 + width * (4 if color == 6 else 1))
     data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
-    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
     )
@@ -58,7 +58,7 @@ def turned() -> bytes:
 
 DARK = Image.fromarray(255 - DIGIT)
 READABLE = {
-    "grey png": (encoded(PICTURE, "PNG"), False),
+    "gray png": (encoded(PICTURE, "PNG"), False),
     "jpeg, dark ink": (encoded(DARK, "JPEG", quality=60), True),
     "rgb": (encoded(DARK.convert("RGB"), "PNG"), True),
     "cmyk jpeg": (encoded(DARK.convert("CMYK"), "JPEG"), True),
@@ -93,7 +93,7 @@ def test_every_kind_of_file_shows_the_same_digit(name: str, tmp_path: Path) -> N
         assert np.abs(framed - expected).mean() < 0.04
 
 
-PNG = READABLE["grey png"][0]
+PNG = READABLE["gray png"][0]
 HOSTILE = {
     "truncated": PNG[: len(PNG) // 2],
     "truncated jpeg": READABLE["exif"][0][:900],
@@ -153,13 +153,13 @@ def test_bombs_do_not_fill_the_memory(tmp_path: Path) -> None:
 
 def test_arrays_and_tensors_of_every_layout() -> None:
     expected, _ = to_mnist(DIGIT)
-    colour = np.stack([DIGIT] * 3, axis=-1)
+    color = np.stack([DIGIT] * 3, axis=-1)
     for image in (
         PICTURE,
         DIGIT[..., None],
         DIGIT[None],
-        colour,
-        np.moveaxis(colour, -1, 0),
+        color,
+        np.moveaxis(color, -1, 0),
         DIGIT / 255,
         DIGIT.astype(np.uint16) * 257,
         torch.from_numpy(DIGIT),

@@ -26,7 +26,7 @@ def test_pieces_are_connected_corners_included(mask: np.ndarray) -> None:
 
 
 def test_a_spiral_is_one_piece() -> None:
-    """The worst case for labels that spread from neighbour to neighbour."""
+    """The worst case for labels that spread from neighbor to neighbor."""
     side = 61
     spiral = np.zeros((side, side), bool)
     for ring in range(0, side // 2, 2):

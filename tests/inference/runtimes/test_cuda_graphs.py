@@ -21,11 +21,11 @@ def _exported(path: Path, formats: list[str]) -> Path:
     labels = torch.arange(600) % 10
     images = templates[labels] + 0.3 * torch.randn(600, 1, 28, 28)
     net = CNN()
-    optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
     for _ in range(30):  # trained, so that no two answers are nearly equal
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.nn.functional.cross_entropy(net(images), labels).backward()
-        optimiser.step()
+        optimizer.step()
     net = net.eval().requires_grad_(False)
     inputs, targets = images.numpy(), labels.numpy()
     description = {

@@ -68,10 +68,10 @@ def test_size_and_width(digits: Tensor) -> None:
     assert halfway[relative[0].abs() > 0.5].median() == pytest.approx(0.5, abs=0.1)
 
 
-def test_normalised_images_are_put_upright_alike(digits: Tensor) -> None:
+def test_normalized_images_are_put_upright_alike(digits: Tensor) -> None:
     normalize = MomentNormalization().eval()
-    standardised = normalize((digits - 0.13) / 0.31) * 0.31 + 0.13
-    assert (standardised - normalize(digits)).abs().max() < 1e-5
+    standardized = normalize((digits - 0.13) / 0.31) * 0.31 + 0.13
+    assert (standardized - normalize(digits)).abs().max() < 1e-5
 
 
 def test_an_empty_image_stays_as_it_is() -> None:

@@ -10,7 +10,7 @@ def test_parameters_as_in_the_course(blocks: int, count: int) -> None:
     assert sum(p.numel() for p in Transformer(blocks).parameters()) == count
 
 
-def test_positions_are_normalised_and_gradients_reach_all() -> None:
+def test_positions_are_normalized_and_gradients_reach_all() -> None:
     net = Transformer(2)
     out = net(torch.randn(2, 6, 8))
     torch.testing.assert_close(out.mean(dim=-1), torch.zeros(2, 6), atol=1e-5, rtol=0)
