@@ -1,6 +1,5 @@
 """``gpu-learning export``: a checkpoint becomes checked files in ``models/<name>``."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -16,12 +15,13 @@ from exporting.text import (
     is_text_checkpoint,
     read_text_source,
 )
+from scripts.parser import Parser
 from training.runs import find_checkpoint
 
 
 def main(argv: Sequence[str]) -> int:
     """Exports and prints what was proved."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning export",
         description="Writes the best weights of a run, or of an experiment's best run, to "
         "models/NAME. Every file is read back by a fresh process and compared with eager on the "

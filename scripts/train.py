@@ -1,6 +1,5 @@
 """``gpu-learning fit | validate | test | predict``."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int:
     """Runs one of LightningCLI's subcommands; ``argv`` begins with its name."""
     refuse_missing(argv)
-    if sys.stderr.isatty():
-        print("loading torch and Lightning ...", file=sys.stderr, flush=True)
 
     from training.cli import TrainCLI
     from training.quiet import quiet
