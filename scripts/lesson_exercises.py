@@ -153,6 +153,8 @@ def _tell(result: Checked, folder: Path) -> None:
         print(f"{result.path.name} printed:\n{textwrap.indent(result.printed.rstrip(), '  ')}")
     end = "" if result.sentence[-1] in ".?" else "."
     say(f"{lesson.step} {lesson.title}: {result.status}. {result.sentence}{end}")
+    for warning in result.warned:
+        say(f"Warning, {result.path.name}, {warning}")
     if result.status == FAIL:
         print(f"A hint: gpu-learning lessons hint {lesson.step}{option}")
     sys.stdout.flush()
