@@ -364,8 +364,7 @@ class TwoGroups(Line):
 @pytest.mark.parametrize("rates", [(0.1, 0.1), (0.1, 0.3)])
 def test_groups_with_one_rate_share_a_curve(tmp_path: Path, rates: tuple[float, float]) -> None:
     logger = CSVLogger(tmp_path)
-    trainer = quiet_trainer(max_epochs=1, logger=logger, callbacks=[LearningRateLog()])
-    trainer.fit(TwoGroups(rates), loader())
+    fit(tmp_path, LearningRateLog(), model=TwoGroups(rates), logger=logger)
     names = Path(logger.log_dir, "metrics.csv").read_text().splitlines()[0].split(",")
     assert "lr" in names
     assert ("lr/group1" in names) == (rates[0] != rates[1])

@@ -1,4 +1,4 @@
-"""What the commands say of a mistyped option or choice: a sentence, a suggestion, one usage line."""
+"""What the commands say of a mistyped option or choice: one sentence and one line of usage."""
 
 import pytest
 

@@ -12,7 +12,7 @@ TORCHSCRIPT = (
 def test_what_a_fit_exported_is_used_next_and_replaced_aloud(
     gpu_learning, workplace: Path, device: str
 ) -> None:
-    short = ("--trainer.max_epochs=1", "--data.init_args.batches=20")
+    short = ("--trainer.max_epochs=1", "--data.init_args.batches=60")
     code, out, err = gpu_learning("fit", "-c", "configs/mini_gpt.yaml", *short)
     assert code == 0, err
     assert "exporting to models/mini_gpt ..." in err
