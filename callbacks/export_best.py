@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 
-from exporting.commit import check_name, check_target
+from exporting.commit import check_name, check_target, formats_in
 
 
 class ExportBest(pl.Callback, ABC):
@@ -20,6 +20,9 @@ class ExportBest(pl.Callback, ABC):
     Raises:
         ValueError: the Trainer keeps no checkpoints, or the fit left none.
     """
+
+    reads: str  # what an example of the model is
+    written = False  # whether this fit's export is done
 
     def __init__(self, name: str, models: str) -> None:
         self.folder = Path(models) / name
@@ -42,5 +45,9 @@ class ExportBest(pl.Callback, ABC):
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if not best:
             raise ValueError("the fit left no checkpoint to export; train for an epoch at least")
+        before = ", ".join(formats_in(self.folder))
+        rank_zero_info(f"exporting to {self.folder} ...")
         manifest = self.export(Path(best), trainer, pl_module)
-        rank_zero_info(f"{self.folder}: {', '.join(manifest['files'])}")
+        self.written = True
+        replaced = f"; replaced one which had {before}" if before else ""
+        rank_zero_info(f"{self.folder}: {', '.join(manifest['files'])}{replaced}")

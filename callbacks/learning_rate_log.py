@@ -8,8 +8,9 @@ import lightning.pytorch as pl
 class LearningRateLog(pl.Callback):
     """Logs ``lr``, the learning rate of the step about to be taken.
 
-    Every ``log_every_n_steps`` steps, and at the beginning of an epoch when it changed. Where an
-    optimizer has several parameter groups, the others are ``lr/group1``, ``lr/group2`` and so on.
+    Every ``log_every_n_steps`` steps, and at the beginning of an epoch when it changed. Where the
+    parameter groups of an optimizer have different rates, the others are ``lr/group1``,
+    ``lr/group2`` and so on; groups that differ in weight decay alone share ``lr``.
     Lightning's ``LearningRateMonitor`` names the scalar after the optimizer's class, so that runs
     with different optimizers do not share a plot.
     """
@@ -42,6 +43,8 @@ class LearningRateLog(pl.Callback):
         if not due and rates == self._logged:
             return
         self._logged = rates
+        if len(set(rates)) == 1:
+            rates = rates[:1]
         values = {f"lr/group{index}" if index else "lr": lr for index, lr in enumerate(rates)}
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)

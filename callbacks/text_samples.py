@@ -46,7 +46,7 @@ class TextSamples(pl.Callback):
         self.every_n_steps = every_n_steps
         self.options = SamplingOptions(max_new_tokens, temperature, seed=0)
         self._last = 0
-        self._shown: list[str] = []
+        self.shown: list[str] = []  # the prompts, from the beginning of a fit
         self._refused = False  # of the first process alone; the others do not know it
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -57,7 +57,7 @@ class TextSamples(pl.Callback):
         if known and known[0] not in self.prompts:
             start = tokenizer.encode(_first_words(known[0]))[:room]
             known = [tokenizer.decode(start)]
-        self._shown = known
+        self.shown = known
 
     def on_train_batch_end(
         self,
@@ -69,7 +69,7 @@ class TextSamples(pl.Callback):
     ) -> None:
         # A step may be several of the optimizer's, so the interval may be passed between two.
         if (
-            self._shown
+            self.shown
             and trainer.global_step // self.every_n_steps > self._last // self.every_n_steps
         ):
             # Asked for by all processes: sharded weights (FSDP) are put together here.
@@ -87,15 +87,15 @@ class TextSamples(pl.Callback):
             weights,
             Tokenizer(trainer.datamodule.tokenizer.to_json()),  # type: ignore[attr-defined]
             device="cpu",
-            slots=len(self._shown),
+            slots=len(self.shown),
         )
         try:
-            texts = generator.generate(self._shown, self.options)
+            texts = generator.generate(self.shown, self.options)
         except ValueError as error:  # such as a prompt longer than the model's context
             self._refused = True
             rank_zero_warn(f"TextSamples writes no samples: {error}")
             return
-        pairs = zip(self._shown, texts, strict=True)
+        pairs = zip(self.shown, texts, strict=True)
         add_texts(trainer, {f"samples/{p.strip()}": p + text.text for p, text in pairs})
 
 

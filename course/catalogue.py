@@ -120,12 +120,18 @@ def find(lessons: list[Lesson], asked: str) -> Lesson:
     """The lesson with this number or name.
 
     Raises:
-        ValueError: there is none; the nearest is named.
+        ValueError: there is none; the nearest is named, or the page of a step without one.
     """
     names = {str(lesson.step): lesson for lesson in lessons}
     names |= {lesson.name: lesson for lesson in lessons} | {x.slug: x for x in lessons}
     if asked.lstrip("0") in names or asked in names:
         return names.get(asked) or names[asked.lstrip("0")]
+    first = lessons[0].step
+    if asked.isdigit() and 0 < int(asked) < first:
+        raise ValueError(
+            f"steps 1 to {first - 1} set up the machine and have no lesson: read "
+            f"docs/course/01-gpu-machine.md, then gpu-learning lessons run {first}"
+        )
     if asked.isdigit():
         near = min(lessons, key=lambda lesson: abs(lesson.step - int(asked)))
         hint = f"the nearest is {near.step} ({near.name})"

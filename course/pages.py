@@ -217,6 +217,11 @@ def find(step: int, folder: Path = FOLDER) -> Page | None:
     return next((page for page in read(folder) if page.step == step), None)
 
 
+def shown(path: Path) -> Path:
+    """The path from the current folder, if it lies there."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def main() -> int:
     for page in read():
         source = page.with_quotes()

@@ -1,4 +1,4 @@
-"""What a learner has done: hints that were shown, and checks that passed."""
+"""What a learner has done: lessons that ran, hints that were shown, and checks that passed."""
 
 import hashlib
 import json
@@ -6,9 +6,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from course.catalogue import Lesson
 from course.exercises.source import Exercise
 
 FILE = ".progress.json"
+RESULT = "result.json"  # of a lesson's last run, in its folder under logs/lessons
 NOT_BEGUN, STARTED, DONE, CHANGED = "not begun", "started", "done", "changed since it passed"
 
 
@@ -84,3 +86,23 @@ class Progress:
         """Of the learner's file; empty where there is none."""
         path = self.folder / exercise.file
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def ran(lesson: Lesson, root: Path) -> bool:
+    """Whether the last run of a lesson, or its verification, passed.
+
+    Args:
+        lesson: which one.
+        root: ``logs/lessons``.
+    """
+    try:
+        return json.loads((root / lesson.slug / RESULT).read_text())["status"] == "pass"
+    except (OSError, ValueError, KeyError, TypeError):  # none, or one that a kill cut off
+        return False
+
+
+def shown(state: str, ran: bool) -> str:
+    """``not begun``, ``run, exercise open``, ``run, exercise started``, ``done`` and so on."""
+    if not ran or state in (DONE, CHANGED):
+        return state
+    return f"run, exercise {'open' if state == NOT_BEGUN else state}"

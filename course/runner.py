@@ -2,6 +2,8 @@
 
 import contextlib
 import importlib
+import io
+import json
 import logging
 import shutil
 import textwrap
@@ -14,13 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure as Picture
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from course.catalogue import Figure, Lesson, show
 from course.kernels import environment
+from course.progress import RESULT
 from training.cli import TrainCLI
 from training.quiet import quiet
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+# What stands for the course's value where it has none.
+SILENT = ("not asked", "not measured", "not printed")
 
 
 class Skipped(Exception):
@@ -130,7 +138,7 @@ class Result:
 
 
 def run_lesson(lesson: Lesson, root: Path, reduced: bool, silent: bool) -> Result:
-    """Runs one lesson in ``root/<slug>``, which is emptied before.
+    """Runs one lesson in ``root/<slug>``, which is emptied before, and writes its result there.
 
     A lesson passes when its check ran to the end and every figure that ``lessons.yaml`` expects
     was measured and is as expected; figures that this machine cannot give need a reason.
@@ -146,7 +154,13 @@ def run_lesson(lesson: Lesson, root: Path, reduced: bool, silent: bool) -> Resul
     folder = root / lesson.slug
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    run = Run(folder, reduced)
+    result = _run(lesson, Run(folder, reduced), silent)
+    (folder / RESULT).write_text(json.dumps(result.as_json(), indent=1) + "\n")
+    return result
+
+
+def _run(lesson: Lesson, run: Run, silent: bool) -> Result:
+    folder = run.folder
     module, _, function = lesson.check.partition(":")
     quiet()
     began = time.perf_counter()
@@ -171,7 +185,7 @@ def run_lesson(lesson: Lesson, root: Path, reduced: bool, silent: bool) -> Resul
         _verdict(figures),
         seconds,
         "; ".join(f"{name}: {why}" for name, why in run.skipped.items()),
-        lesson.reduced if reduced else "",
+        lesson.reduced if run.reduced else "",
         figures,
     )
 
@@ -208,42 +222,35 @@ def _silenced(path: Path) -> Iterator[None]:
             logger.setLevel(level)
 
 
-HEADER = f"{'step':>4}  {'':38}{'the course':<30}{'expected':<28}{'ours':<38}"
-
-
-def lines(result: Result, width: int = 160) -> list[str]:
-    """A result as rows of at most ``width`` columns: its outcome, its figures, then the idea."""
+def lines(result: Result, width: int = 100) -> list[str]:
+    """A result as lines of at most ``width`` columns: its outcome, its figures, then the idea."""
     outcome = result.status + (f" in {result.seconds:.1f} s" if result.figures else "")
     why = f" ({result.reason})" if result.reason else ""
     head = f"{result.lesson.step:>4}  {result.lesson.title}: {outcome}{why}"
     if result.reduced:
         head += f", reduced: {result.reduced}"
-    row = _wide if fits(width) else _narrow
-    rows = [head, *(line for one in result.figures for line in row(one))]
+    rows = [head]
+    if result.figures:
+        rows += _table(result.figures, width)
     if result.figures and result.lesson.insight:
         rows.append(f"{'':6}The idea: {result.lesson.insight}")
         rows.append(f"{'':6}Shown by: {'; '.join(result.lesson.shown_by)}")
-    if fits(width):
-        return rows
     return [line for row in rows for line in textwrap.wrap(row, width, subsequent_indent=" " * 8)]
 
 
-def fits(width: int) -> bool:
-    """Whether the table below :data:`HEADER` does."""
-    return width > len(HEADER)
-
-
-def _wide(one: Measured) -> list[str]:
-    ours = "-" if one.ours is None else show(one.ours)
-    return [
-        f"{'':6}{one.figure.name:<37} {one.figure.course:<29} {one.wanted:<27} {ours:<38} "
-        f"{one.status}"
-    ]
-
-
-def _narrow(one: Measured) -> list[str]:
-    ours = "-" if one.ours is None else show(one.ours)
-    return [
-        f"{one.status:<8}{one.figure.name}: {ours}",
-        f"{'':8}the course: {one.figure.course}; expected: {one.wanted}",
-    ]
+def _table(figures: Sequence[Measured], width: int) -> list[str]:
+    """One row per figure. What the course says has a column where it says anything."""
+    quotes = any(one.figure.course not in SILENT for one in figures)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("figure", *(["the course"] if quotes else []), "expected", "ours", ""):
+        table.add_column(name, overflow="fold")
+    for one in figures:
+        ours = "-" if one.ours is None else show(one.ours)
+        if ours == one.wanted and len(ours) > 24:
+            ours = "as expected"
+        course = [one.figure.course] if quotes else []
+        # As Text: a list in brackets is no markup.
+        table.add_row(*map(Text, (one.figure.name, *course, one.wanted, ours, one.status)))
+    written = io.StringIO()
+    Console(file=written, width=width, color_system=None, force_jupyter=False).print(table)
+    return [line.rstrip() for line in written.getvalue().splitlines()]

@@ -8,6 +8,8 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from inference.manifest import nearest
+
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _TOKENIZER = ["tokenizer.json", "vocab.json", "merges.txt"]
 _MODEL = [
@@ -44,7 +46,9 @@ def pretrained_folder(name: str, weights: bool = True) -> Path:
     is_path = not _REPOSITORY.fullmatch(name) or ("/" in name and folder.parent.is_dir())
     if folder.exists() or is_path:
         what = "is not a folder" if folder.exists() else "does not exist"
-        raise ValueError(f"{name} {what}, and cannot be a name on the Hugging Face hub")
+        raise ValueError(
+            f"{name} {what}, and cannot be a name on the Hugging Face hub{nearest(folder)}"
+        )
     try:
         from huggingface_hub import snapshot_download
     except ModuleNotFoundError as error:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -126,6 +127,13 @@ def checksum(document: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def nearest(folder: Path) -> str:
+    """A suggestion: the artifact beside a folder whose name is most like it; or nothing."""
+    names = [path.parent.name for path in folder.parent.glob(f"*/{MANIFEST}")]
+    near = get_close_matches(folder.name, names, n=1)
+    return f"; did you mean {folder.parent / near[0]}?" if near else ""
+
+
 def read_manifest(folder: str | Path) -> Manifest:
     """The manifest of ``models/<name>``.
 
@@ -138,9 +146,8 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise ValueError(f"{path} is a link; copy the folder with the files that it leads to")
     if not path.is_file():
         what = "has no manifest.json" if folder.is_dir() else "does not exist"
-        raise ValueError(
-            f"{folder} {what}; it must be a folder that was made by gpu-learning export"
-        )
+        remedy = nearest(folder) or "; it must be a folder that was made by gpu-learning export"
+        raise ValueError(f"{folder} {what}{remedy}")
     document = _document(path)
     if document.get("schema") not in (*DIGITS_ONLY, SCHEMA):
         raise ValueError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from scripts.parser import Parser
 
 if TYPE_CHECKING:
     from serving.client import Client
@@ -189,8 +190,8 @@ def _print_models(client: Client) -> None:
         print(f"{model.name:<{width}}  {size:>10}  {model.parameters:>10}  {model.family}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         "gpu-learning chat",
         description="Talks to a model of a server that answers as Ollama does: gpu-learning serve, "
         "or Ollama itself. With a prompt or text on standard input it answers once.",

@@ -1,6 +1,5 @@
 """``gpu-learning classify``: what images show."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -8,11 +7,12 @@ from pathlib import Path
 
 from inference import Classifier, Prediction, load
 from inference.images.classifier import find_images
+from scripts.parser import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Prints a prediction for each file; 1 if a file could not be read, 0 otherwise."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning classify",
         description="Says which of the model's classes each image shows. Folders are walked. For a "
         "model of digits, dark ink on a light ground and light on dark are told apart by the edge "

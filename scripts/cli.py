@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from scripts import deferred_imports
+from scripts import deferred_imports, waiting
 
 # name: (module with main(argv) -> exit code, help)
 COMMANDS = {
@@ -96,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # torch.compile on a machine without CUDA: nothing that a user could mend.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     deferred_imports.install()
+    if name != "serve":  # it answers at once, and imports torch with the first model
+        waiting.announce_torch()
     before = list(sys.path)
     # At the end, so that no file there takes the place of an installed one.
     if name in WITH_OWN_CLASSES and not {"", os.getcwd()} & set(sys.path):

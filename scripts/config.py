@@ -1,16 +1,16 @@
 """``gpu-learning config explain``: every value of a run, and where it comes from."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from typing import Any
 
+from scripts.parser import Parser
 from training.config_files import check_config_files
 
 
 def main(argv: Sequence[str]) -> int:
     """Prints one line per value, or with ``--json`` one JSON document."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning config",
         description="explain prints every value that a fit would run with and where it comes "
         "from: the default of a signature, configs/trainer.yaml, a file of -c, the command line.",

@@ -1,6 +1,5 @@
 """``gpu-learning demo``: a CNN learns digits and a small GPT sentences, and both are exported."""
 
-import argparse
 import json
 import logging
 import shutil
@@ -8,6 +7,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from scripts.parser import Parser
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ ON_GPU = (
 
 def main(argv: Sequence[str]) -> int:
     """Trains, tests and exports both; writes ``logs/demo`` and ``models/demo_*``."""
-    parser = argparse.ArgumentParser("gpu-learning demo", description=__doc__)
+    parser = Parser("gpu-learning demo", description=__doc__)
     parser.add_argument("--data", choices=CONFIGS, default="digits", help="what to train on")
     arguments = parser.parse_args(argv[1:])
     config = CONFIG_FOLDER / CONFIGS[arguments.data]

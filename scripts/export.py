@@ -1,13 +1,12 @@
 """``gpu-learning export``: a checkpoint becomes checked files in ``models/<name>``."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from exporting.commit import check_name, check_target
+from exporting.commit import check_name, check_target, formats_in
 from exporting.images import DEFAULT, FORMATS, export, read_source
 from exporting.text import (
     TEXT_DEFAULT,
@@ -16,12 +15,13 @@ from exporting.text import (
     is_text_checkpoint,
     read_text_source,
 )
+from scripts.parser import Parser
 from training.runs import find_checkpoint
 
 
 def main(argv: Sequence[str]) -> int:
     """Exports and prints what was proved."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning export",
         description="Writes the best weights of a run, or of an experiment's best run, to "
         "models/NAME. Every file is read back by a fresh process and compared with eager on the "
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="the manifest as one JSON document")
     arguments = parser.parse_args(argv[1:])
     checkpoint, said = find_checkpoint(arguments.source)
-    print(f"gpu-learning: takes {said}", file=sys.stderr)
+    _say(f"takes {said}")
     name = arguments.name or _experiment(checkpoint)
     check_name(name)
     check_target(arguments.models / name)
@@ -49,11 +49,15 @@ def main(argv: Sequence[str]) -> int:
     default = ",".join(TEXT_DEFAULT if is_text else DEFAULT)
     asked = default if arguments.format is None else arguments.format
     formats = [text.strip() for text in asked.split(",") if text.strip()]
+    folder = arguments.models / name
+    before = formats_in(folder)
     if is_text and (arguments.model or arguments.data):
         raise ValueError("a language model's checkpoint needs neither --model nor --data")
     if is_text:
-        folder = arguments.models / name
-        manifest = export_text(read_text_source(checkpoint, arguments.root), folder, formats)
+        source = read_text_source(checkpoint, arguments.root)
+        _say(f"exporting to {folder} ...")
+        manifest = export_text(source, folder, formats)
+        _say_replaced(folder, before)
         print(json.dumps(manifest, indent=2)) if arguments.json else _print_text(manifest, folder)
         return 0
     device = arguments.device
@@ -62,12 +66,23 @@ def main(argv: Sequence[str]) -> int:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     source = read_source(checkpoint, arguments.root, arguments.model, arguments.data)
-    manifest = export(source, arguments.models / name, formats, device)
+    _say(f"exporting to {folder} ...")
+    manifest = export(source, folder, formats, device)
+    _say_replaced(folder, before)
     if arguments.json:
         print(json.dumps(manifest, indent=2))
     else:
-        _print(manifest, arguments.models / name)
+        _print(manifest, folder)
     return 0
+
+
+def _say(sentence: str) -> None:
+    print(f"gpu-learning: {sentence}", file=sys.stderr, flush=True)
+
+
+def _say_replaced(folder: Path, formats: list[str]) -> None:
+    if formats:
+        _say(f"replaced {folder}, which had {', '.join(formats)}")
 
 
 def _experiment(checkpoint: Path) -> str:

@@ -1,12 +1,13 @@
 """``gpu-learning generate``: text from a trained language model, as it is made."""
 
-import argparse
 import dataclasses
 import json
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from scripts.parser import Parser
 
 
 def main(argv: Sequence[str]) -> int:
@@ -91,8 +92,8 @@ def _prompt(argument: str | None) -> str:
         ) from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         "gpu-learning generate",
         description="Goes on with a text. The text goes to standard output, the speed to standard "
         "error.",

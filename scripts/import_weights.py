@@ -11,6 +11,7 @@ import torch
 from datamodules import ImageDataModule, MNISTDataModule
 from exporting.commit import check_name
 from inference.runtimes.state_dict import read_state_dict
+from scripts.parser import Parser
 from training.cli import TrainCLI
 from training.imported import check_values, match, write_run
 from training.quiet import quiet
@@ -21,7 +22,7 @@ NORMALIZATIONS = {"course": (0.0, 1.0), "mnist": (MNISTDataModule.mean, MNISTDat
 
 def main(argv: Sequence[str]) -> int:
     """Imports, and prints which tensor became which."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning import",
         usage="gpu-learning import FILE --model CLASS --name NAME "
         "(--normalization course|mnist | --mean M --std S) [--data CLASS] [--model.ARGUMENT VALUE]",
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     given, rest = parser.parse_known_args(argv[1:])
     known = ("--model.", "--data.", "--trainer.")
     if wrong := [word for word in rest if word.startswith("--") and not word.startswith(known)]:
-        parser.error(f"there is no option {wrong[0]}; --help lists what there is")
+        parser.refuse_unknown(wrong)
     check_name(given.name)
     weights = read_state_dict(given.file)
     cli = _build(given, rest)

@@ -9,10 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from course import pages
 from course.catalogue import Lesson, read
 from course.exercises.process import Checked, check, prepare
 from course.exercises.source import FAIL, FOLDER, NOT_STARTED, PASS, Exercise, refuse
-from course.progress import DONE, Progress
+from course.progress import DONE, Progress, ran, shown
+from scripts.parser import Parser
+from scripts.waiting import SENTENCE
 
 WIDTH = 79
 _SIGNS = {PASS: "+", FAIL: "x", NOT_STARTED: "."}
@@ -30,19 +33,21 @@ def say(text: str, indent: str = "") -> None:
     print(wrapper.fill(text))
 
 
-def add_parsers(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    folder = argparse.ArgumentParser(add_help=False)
+def add_parsers(actions: "argparse._SubParsersAction[Parser]") -> None:
+    folder = Parser(add_help=False)
     folder.add_argument(
         "--folder", default=argparse.SUPPRESS, help="your folder; exercises if not given"
     )
     texts = {
         "start": "write the step's file with holes into your folder",
-        "hint": "show the next hint",
+        "hint": "show the next hint, or hint K: hint 20 K; after the last one all of them",
         "solution": "show how the course solves it",
     }
     for name, text in texts.items():
         one = actions.add_parser(name, help=text, parents=[folder])
         one.add_argument("lesson", help="its step or name, for example 20 or attention")
+        if name == "hint":
+            one.add_argument("number", nargs="?", type=int, metavar="K", help="one you saw, again")
     some = actions.add_parser("check", help="compare what you wrote", parents=[folder])
     some.add_argument("lessons", nargs="*", help="steps or names; all that you began if none")
     some.add_argument("--json", action="store_true", help="one JSON document on standard output")
@@ -80,16 +85,21 @@ def start(lesson: Lesson, folder: Path) -> int:
     return 0
 
 
-def hint(lesson: Lesson, folder: Path) -> int:
+def hint(lesson: Lesson, number: int | None, folder: Path) -> int:
+    """Shows the next hint, or the one with a number; after the last one all of them."""
     exercise, progress = Exercise(lesson), Progress.read(folder)
-    shown, number = progress.hints.get(lesson.name, 0), len(exercise.hints)
-    if shown < number:
-        progress.hints[lesson.name] = shown + 1
-        progress.write()
-        say(f"Hint {shown + 1} of {number}: {exercise.hints[shown]}")
+    shown, last = progress.hints.get(lesson.name, 0), len(exercise.hints)
+    if number is not None and not 1 <= number <= last:
+        raise ValueError(f"step {lesson.step} has hints 1 to {last}, and no hint {number}")
+    if number or shown < last:
+        number = number or shown + 1
+        if number > shown:
+            progress.hints[lesson.name] = number
+            progress.write()
+        say(f"Hint {number} of {last}: {exercise.hints[number - 1]}")
         return 0
     for position, text in enumerate(exercise.hints, start=1):
-        say(f"Hint {position} of {number}: {text}")
+        say(f"Hint {position} of {last}: {text}")
     say(f"There are no more; gpu-learning lessons solution {lesson.step} shows how we solve it.")
     return 0
 
@@ -112,7 +122,7 @@ def check_own(lessons: Sequence[Lesson], every: bool, folder: Path, as_json: boo
     progress = Progress.read(folder)
     prepare(exercises)
     if any(refuse(exercise, folder / exercise.file) is None for exercise in exercises):
-        print("starting torch, which takes a few seconds", file=sys.stderr, flush=True)
+        print(SENTENCE, file=sys.stderr, flush=True)  # a process of its own imports it
     results = []
     for exercise in exercises:
         digest = progress.digest(exercise)
@@ -130,7 +140,9 @@ def check_own(lessons: Sequence[Lesson], every: bool, folder: Path, as_json: boo
     elif results[0].status == PASS:
         step = results[0].exercise.lesson.step
         if following := next((lesson for lesson in read() if lesson.step > step), None):
-            print(f"Next, {following.title}: gpu-learning lessons run {following.step}")
+            page = pages.find(following.step)
+            read_first = f"read {pages.shown(page.path)}, then " if page else ""
+            say(f"Next, {following.title}: {read_first}gpu-learning lessons run {following.step}")
         print(f"All you did: gpu-learning lessons progress{_option(folder)}")
     return 0 if count[PASS] == len(results) else 1
 
@@ -141,6 +153,8 @@ def _tell(result: Checked, folder: Path) -> None:
         print(f"{result.path.name} printed:\n{textwrap.indent(result.printed.rstrip(), '  ')}")
     end = "" if result.sentence[-1] in ".?" else "."
     say(f"{lesson.step} {lesson.title}: {result.status}. {result.sentence}{end}")
+    for warning in result.warned:
+        say(f"Warning, {result.path.name}, {warning}")
     if result.status == FAIL:
         print(f"A hint: gpu-learning lessons hint {lesson.step}{option}")
     sys.stdout.flush()
@@ -184,12 +198,13 @@ def check_submissions(lessons: Sequence[Lesson], folder: Path, as_json: bool) ->
     return 0
 
 
-def show_progress(lessons: Sequence[Lesson], folder: Path, as_json: bool) -> int:
+def show_progress(lessons: Sequence[Lesson], folder: Path, root: Path, as_json: bool) -> int:
     progress = Progress.read(folder)
     rows = [
         {
             "step": lesson.step,
             "name": lesson.name,
+            "run": ran(lesson, root),
             "state": progress.state(Exercise(lesson)),
             "hints": progress.hints.get(lesson.name, 0),
         }
@@ -200,9 +215,11 @@ def show_progress(lessons: Sequence[Lesson], folder: Path, as_json: bool) -> int
         return 0
     for lesson, row in zip(lessons, rows, strict=True):
         hints = f", {row['hints']} of {len(Exercise(lesson).hints)} hints" if row["hints"] else ""
-        print(f"{lesson.step:>4}  {lesson.title:<34}{row['state']}{hints}")
-    done = sum(row["state"] == DONE for row in rows)
-    print(f"\n{done} of {len(rows)} done; files and record are in {folder}{os.sep}")
+        state = shown(row["state"], row["run"])
+        print(f"{lesson.step:>4}  {lesson.title:<34}{state}{hints}")
+    done, run = (sum(row["state"] == DONE for row in rows), sum(row["run"] for row in rows))
+    print(f"\nexercises: {done} of {len(rows)} done; lessons: {run} run")
+    print(f"Files and record are in {folder}{os.sep}, runs in {root}{os.sep}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ def add_parser(actions: Any) -> None:
 
 
 def main(arguments: argparse.Namespace, lessons: list[Lesson]) -> int:
-    """Writes them; with ``--execute`` the first that fails ends the command.
+    """Writes those that do not exist; with ``--execute`` the first that fails ends the command.
 
     Raises:
-        ValueError: a package or a page is missing, a notebook exists already, or a cell failed.
+        ValueError: a package or a page is missing, the only notebook asked for exists already, or a
+            cell failed.
     """
     missing = [
         name for name in ("nbformat", "nbclient", "ipykernel") if not importlib.util.find_spec(name)
@@ -40,13 +42,15 @@ def main(arguments: argparse.Namespace, lessons: list[Lesson]) -> int:
     chosen = [_page(step) for step in arguments.steps] or pages.read()
     targets = [folder / f"{page.path.stem}.ipynb" for page in chosen]
     existing = [target for target in targets if target.exists()]
-    if existing and not arguments.overwrite:
-        raise ValueError(
-            f"{existing[0]} exists; --overwrite replaces it, --out names another folder"
-        )
+    kept = [] if arguments.overwrite else existing
+    if kept and len(arguments.steps) == 1:
+        raise ValueError(f"{kept[0]} exists; --overwrite replaces it, --out names another folder")
     project, pins = arguments.project or notebooks.this_project(), notebooks.pins()
     by_step = {lesson.step: lesson for lesson in lessons}
     for page, target in zip(chosen, targets, strict=True):
+        if target in kept:
+            print(f"{target} is kept; --overwrite replaces it", file=sys.stderr, flush=True)
+            continue
         notebook = notebooks.build(page, by_step.get(page.step), project, pins)
         notebooks.write(notebook, target)
         if arguments.execute:

@@ -1,6 +1,5 @@
 """``gpu-learning lessons``: the course, step by step, with its figures and its exercises."""
 
-import argparse
 import contextlib
 import json
 import shutil
@@ -13,8 +12,9 @@ from course import pages
 from course.catalogue import Lesson, find, read
 from course.exercises.source import FOLDER, Exercise
 from course.kernels import environment
-from course.progress import Progress
+from course.progress import Progress, ran, shown
 from scripts import lesson_exercises, lesson_notebooks
+from scripts.parser import Parser
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,11 +24,11 @@ def main(argv: Sequence[str]) -> int:
     lessons, root, folder = read(), Path(arguments.logs) / "lessons", Path(arguments.folder)
     action = arguments.action
     if action is None:
-        return _list(lessons, folder)
+        return _list(lessons, folder, root)
     if action == "notebooks":
         return lesson_notebooks.main(arguments, lessons)
     if action == "progress":
-        return lesson_exercises.show_progress(lessons, folder, arguments.json)
+        return lesson_exercises.show_progress(lessons, folder, root, arguments.json)
     asked = getattr(arguments, "lessons", None)
     try:
         chosen = [find(lessons, name) for name in (asked or ())] or lessons
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     if action == "start":
         return lesson_exercises.start(one, folder)
     if action == "hint":
-        return lesson_exercises.hint(one, folder)
+        return lesson_exercises.hint(one, arguments.number, folder)
     if action == "solution":
         return lesson_exercises.solution(one)
     if action == "verify":
@@ -51,8 +51,8 @@ def main(argv: Sequence[str]) -> int:
     return lesson_exercises.check_own(chosen, not asked, folder, arguments.json)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gpu-learning lessons", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(prog="gpu-learning lessons", description=__doc__)
     parser.add_argument("--logs", default="logs", help="folder of logs and pictures")
     parser.add_argument("--folder", default=FOLDER, help="folder of what you write")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
@@ -67,11 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(lessons: list[Lesson], folder: Path) -> int:
+def _list(lessons: list[Lesson], folder: Path, root: Path) -> int:
     progress = Progress.read(folder)
     for lesson in lessons:
         head = f"{lesson.step:>4}  {lesson.title}  ({lesson.name})"
-        print(f"{head:<52} {lesson.minutes:>3} min, {progress.state(Exercise(lesson))}")
+        state = shown(progress.state(Exercise(lesson)), ran(lesson, root))
+        print(f"{head:<52} {lesson.minutes:>3} min, {state}")
         lesson_exercises.say(f"Afterwards you can {lesson.able_to}.", " " * 6)
         for config in lesson.configs:
             print(f"      gpu-learning fit -c {config}")
@@ -83,23 +84,22 @@ def _list(lessons: list[Lesson], folder: Path) -> int:
 
 
 def _run(lesson: Lesson, root: Path) -> int:
-    _choose_environment([lesson])
-    from course.runner import HEADER, fits, lines, run_lesson
-
     print(f"{lesson.step}  {lesson.title}\n{lesson.sees}\n", flush=True)
     page = pages.find(lesson.step)
     if page:
         _say(page.idea)
+        sys.stdout.flush()
+    _choose_environment([lesson])
+    from course.runner import lines, run_lesson  # imports torch
+
     result = run_lesson(lesson, root, reduced=False, silent=False)
-    width = _width()
-    print(f"\n{HEADER}" if fits(width) else "")
-    print("\n".join(lines(result, width)))
+    print("\n" + "\n".join(lines(result, _width())))
     pictures = sorted((root / lesson.slug).rglob("*.png"))
     if page and result.status != "skipped":
-        print(f"\nHow to read it, from {_shown(page.path)}:")
+        print(f"\nHow to read it, from {pages.shown(page.path)}:")
         _say(page.reading)
     if pictures:
-        print("Pictures:\n" + "\n".join(f"  {_shown(path)}" for path in pictures))
+        print("Pictures:\n" + "\n".join(f"  {pages.shown(path)}" for path in pictures))
     print(f"\nYour turn: gpu-learning lessons start {lesson.step}")
     # As in verify: what this machine lacks is no failure, and the reason was printed.
     return 0 if result.status in ("pass", "skipped") else 1
@@ -114,13 +114,8 @@ def _choose_environment(lessons: list[Lesson]) -> None:
 
 
 def _width() -> int:
-    """Columns of the terminal; a file or a pipe takes the whole table."""
-    return shutil.get_terminal_size((160, 24)).columns
-
-
-def _shown(path: Path) -> Path:
-    """The path from the current folder, if it lies there."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    """Columns of the terminal; 80 for a file or a pipe."""
+    return shutil.get_terminal_size((80, 24)).columns
 
 
 def _say(markdown: str) -> None:
@@ -132,11 +127,9 @@ def _say(markdown: str) -> None:
 
 def _verify(lessons: list[Lesson], root: Path, reduced: bool, as_json: bool) -> int:
     _choose_environment(lessons)
-    from course.runner import HEADER, fits, lines, run_lesson
+    from course.runner import lines, run_lesson
 
     began, width = time.perf_counter(), _width()
-    if not as_json and fits(width):
-        print(HEADER)
     results = []
     for lesson in lessons:
         results.append(run_lesson(lesson, root, reduced, silent=True))

@@ -1,11 +1,12 @@
 """``gpu-learning new``: a small project of one's own on top of this one."""
 
-import argparse
 import keyword
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+
+from scripts.parser import Parser
 
 TEMPLATE = Path(__file__).with_name("new_project")
 PLACEHOLDER = "my_project"
@@ -15,7 +16,7 @@ _TAKEN = ("configs", "data", "logs", "models", "tests")
 
 def main(argv: Sequence[str]) -> int:
     """Writes the folder and prints what to type next."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning new",
         description="Writes the folder NAME: a package with a net, a module and a data module, one "
         "YAML, a test, a README and a pyproject.toml. It trains, tests, exports and serves as it "

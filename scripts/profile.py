@@ -1,18 +1,18 @@
 """``gpu-learning profile``: where the time of a training step goes, and what limits it."""
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
+from scripts.parser import Parser
 from training.config_files import check_config_files
 
 
 def main(argv: Sequence[str]) -> int:
     """Prints the table, or with ``--json`` one JSON document."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning profile",
         description=__doc__,
         epilog="All other options are those of gpu-learning fit: -c configs/mnist_cnn.yaml ...",

@@ -1,14 +1,15 @@
 """``gpu-learning schema``: what may stand in an experiment's YAML, for editors."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.parser import Parser
+
 
 def main(argv: Sequence[str]) -> int:
     """Prints the schema, or writes it to ``--out``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning schema",
         description="Writes a JSON Schema (draft 2020-12) of the YAML files that -c takes: keys, "
         "types, choices, defaults and docs, for the arguments of each class.",

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.parser import Parser
+
 
 def main(argv: Sequence[str]) -> int:
     """Serves until Ctrl-C; ``argv`` begins with the command's name."""
@@ -75,8 +77,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         "gpu-learning serve",
         description="Serves the models of a folder as Ollama does, and as OpenAI's API does under "
         "/v1, for this machine alone unless --host says otherwise. docs/serving.md has more.",

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.parser import Parser
+
 
 def main(argv: Sequence[str]) -> int:
     """Runs trials until the sweep has as many as it asks for, and prints its report."""
@@ -30,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning sweep",
         description="Searches hyperparameters of an experiment: configs/sweeps/digits_cnn.yaml is "
         "an example of the file. The same command continues a sweep that was stopped or killed, "

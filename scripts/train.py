@@ -1,6 +1,5 @@
 """``gpu-learning fit | validate | test | predict``."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -9,14 +8,14 @@ from typing import TYPE_CHECKING
 from training.config_files import check_config_files
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
     from training.cli import TrainCLI
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs one of LightningCLI's subcommands; ``argv`` begins with its name."""
     check_config_files(argv)
-    if sys.stderr.isatty():
-        print("loading torch and Lightning ...", file=sys.stderr, flush=True)
 
     from training.cli import TrainCLI
     from training.quiet import quiet
@@ -50,4 +49,22 @@ def _report(cli: "TrainCLI") -> None:
     print("next:")
     config, checkpoint, folder = (quote(str(one)) for one in (run / "config.yaml", kept[0], run))
     print(f"  gpu-learning {score} -c {config} --ckpt_path {checkpoint}")
-    print(f"  gpu-learning export {folder}")
+    for command in _uses(trainer) or [f"export {folder}"]:
+        print(f"  gpu-learning {command}")
+
+
+def _uses(trainer: "Trainer") -> list[str]:
+    """Commands that use what an export callback wrote at the end of the fit; none without one."""
+    from callbacks import TextSamples
+    from callbacks.export_best import ExportBest
+
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    exports = [one for one in callbacks if isinstance(one, ExportBest) and one.written]
+    prompts = [text for one in callbacks if isinstance(one, TextSamples) for text in one.shown]
+    commands = []
+    for export in exports:
+        model = quote(str(export.folder))
+        prompt = quote(prompts[0]) if prompts else "PROMPT"
+        text = export.reads == "tokens"
+        commands.append(f"generate {model} {prompt}" if text else f"classify {model} FILE")
+    return [*commands, *{f"serve {quote(str(one.folder.parent))}/" for one in exports}]

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from training.checkpoints import check_checkpoint, check_same_run, differences, hyperparameters
 from training.loggers import log_into_run, refuse_taken_folder
 from training.runs import (
+    FIT,
     best_checkpoint,
     experiment_folder,
     last_checkpoint,
@@ -46,9 +47,9 @@ class CheckpointCLI(LightningCLI):
             folder = experiment_folder(config.trainer)
             data = (config.get("data") or {}).get("class_path")
             path, said = (
-                last_checkpoint(folder)
+                last_checkpoint(folder, self._fit_command())
                 if path == "last"
-                else best_checkpoint(folder, config.model.class_path, data)
+                else best_checkpoint(folder, config.model.class_path, data, self._fit_command())
             )
             config["ckpt_path"] = str(path)
             self._say(f"takes {said}")
@@ -56,6 +57,11 @@ class CheckpointCLI(LightningCLI):
             self._use_checkpoint(Path(path))
         if self._name == "fit":
             refuse_taken_folder(config.trainer, path)
+
+    def _fit_command(self) -> str:
+        """``gpu-learning fit -c FILE``, with the files that were named."""
+        files = self.config[self._name].get("config") or []
+        return " ".join([FIT, *(f"-c {file}" for file in files if file)])
 
     def _requeued(self, job: str) -> str | None:
         """What a SLURM job that was requeued wrote before; it comes before the ``ckpt_path``."""

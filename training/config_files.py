@@ -58,6 +58,9 @@ def named_experiment(name: str) -> Path | None:
 def missing(path: Path) -> str:
     """The path, and the nearest name that exists."""
     if not path.parent.is_dir():
-        return f"{path}, and no folder {path.parent}"
+        said = f"{path}, and no folder {path.parent}"
+        if path.parts[0] == "configs":
+            said += f" in {Path.cwd()}: change to the project's folder (cd) and type it there"
+        return said
     near = get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
     return f"{path}; did you mean {near[0]}?" if near else str(path)

@@ -86,6 +86,9 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     where = f"{'.'.join(dict.fromkeys(keys))}: " if keys else ""
     reason = "; ".join(dict.fromkeys(telling or lines))
     reason = re.sub(r"Expected a <class '(\w+)'>", r"expected \1", reason)
+    given = re.search(r"^\s*(?:- )?Given value: (.+)$", message, flags=re.MULTILINE)
+    if given and "Got value" not in reason:
+        reason += f", got {given[1]}"
     reason = re.sub(r"Expected a typing\.Literal\[(.+?)\]\. Got value: (\S+)", _choices, reason)
     return where + reason.replace(". Got value: ", ", got ")
 

@@ -10,6 +10,8 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch.cli import instantiate_class
 
+FIT = "gpu-learning fit"
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -96,9 +98,12 @@ def experiment_folder(trainer: Any) -> Path:
     return folder_of(configured[0], trainer)
 
 
-def last_checkpoint(folder: Path) -> tuple[Path, str]:
-    """The newest run's ``last.ckpt`` under an experiment's folder, and a sentence about it."""
-    found = _by_date(folder, "last")
+def last_checkpoint(folder: Path, fit: str = FIT) -> tuple[Path, str]:
+    """The newest run's ``last.ckpt`` under an experiment's folder, and a sentence about it.
+
+    ``fit`` is the command that an error names where there is none.
+    """
+    found = _by_date(folder, "last", fit)
     return found[-1], _said(found[-1])
 
 
@@ -121,7 +126,7 @@ def requeued_checkpoint(folder: Path, job: str) -> Path | None:
 
 
 def best_checkpoint(
-    folder: Path, model: str | None = None, data: str | None = None
+    folder: Path, model: str | None = None, data: str | None = None, fit: str = FIT
 ) -> tuple[Path, str]:
     """The best of the experiment's ``best.ckpt``, and a sentence about it.
 
@@ -132,8 +137,9 @@ def best_checkpoint(
         folder: of the experiment, ``logs/<name>``.
         model: class path; runs of others do not count, unless there is none of it.
         data: class path of the data module, likewise.
+        fit: the command that an error names where there is no checkpoint.
     """
-    found = _by_date(folder, "best")
+    found = _by_date(folder, "best", fit)
     runs = [_read_or_none(path) for path in found]
     known = [run for run in runs if run is not None]
     fitting = [
@@ -168,11 +174,11 @@ def _said(path: Path) -> str:
     return str(_read_or_none(path) or path)
 
 
-def _by_date(folder: Path, name: str) -> list[Path]:
+def _by_date(folder: Path, name: str, fit: str) -> list[Path]:
     found = _sorted_by_date(folder, name)
     if not found:
         others = _sorted_by_date(folder, "*")
-        remedy = f"name a file, such as {others[-1]}" if others else "train first: gpu-learning fit"
+        remedy = f"name a file, such as {others[-1]}" if others else f"train first: {fit}"
         raise ValueError(f"there is no {name}.ckpt under {folder}; {remedy}")
     return found
 

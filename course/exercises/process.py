@@ -9,9 +9,11 @@ the rights of whoever checks it.
 import json
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -32,13 +34,15 @@ _PRINTS = 10_000  # characters of the learner's prints that are kept
 
 @dataclass(frozen=True)
 class Checked:
-    """Outcome of one file: status and sentence of its verdict, and what the code printed."""
+    """Outcome of one file: status and sentence of its verdict, what its code printed, and warnings
+    that lines of it caused."""
 
     exercise: Exercise
     path: Path
     status: str
     sentence: str
     printed: str
+    warned: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -48,6 +52,7 @@ class Checked:
             "status": self.status,
             "sentence": self.sentence,
             "printed": self.printed,
+            "warnings": list(self.warned),
         }
 
 
@@ -82,35 +87,39 @@ def check(exercise: Exercise, path: Path, limit: float = LIMIT) -> Checked:
     reader = threading.Thread(target=_collect, args=(prints, kept), daemon=True)
     reader.start()
     try:
-        status, sentence = _await(result, process, path, limit)
+        status, sentence, warned = _await(result, process, path, limit)
     finally:
         process.kill()
         process.join()
     reader.join(timeout=_GRACE)  # a process that the learner's code left behind may hold the pipe
-    return Checked(exercise, path, status, sentence, "".join(kept)[:_PRINTS])
+    return Checked(exercise, path, status, sentence, "".join(kept)[:_PRINTS], tuple(warned))
 
 
 def _method(exercise: Exercise) -> str:
     return "spawn" if exercise.lesson.needs or sys.platform == "win32" else "forkserver"
 
 
-def _await(result: Connection, process: Any, path: Path, limit: float) -> tuple[str, str]:
+def _await(
+    result: Connection, process: Any, path: Path, limit: float
+) -> tuple[str, str, list[str]]:
     out_of_time = f"{path.name} runs longer than {limit:g} seconds and was stopped"
     try:
         if not result.poll(_IMPORT):
             raise RuntimeError(f"torch was not imported within {_IMPORT:g} seconds")
         result.recv_bytes()  # ready; from here on it is the learner's time
         if not result.poll(limit + _GRACE):
-            return FAIL, f"{out_of_time}; is there a loop that never ends?"
+            return FAIL, f"{out_of_time}; is there a loop that never ends?", []
         verdict = json.loads(result.recv_bytes())
     except EOFError:
         process.join()
         code = process.exitcode
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        return FAIL, f"{path.name} ends the whole process ({how}) before its check is done"
+        return FAIL, f"{path.name} ends the whole process ({how}) before its check is done", []
+    warned = verdict["warnings"]
     if verdict["status"] == "out of time":
-        return FAIL, f"{out_of_time}{verdict['sentence']}; is there a loop that never ends?"
-    return verdict["status"], verdict["sentence"]
+        sentence = f"{out_of_time}{verdict['sentence']}; is there a loop that never ends?"
+        return FAIL, sentence, warned
+    return verdict["status"], verdict["sentence"], warned
 
 
 def _collect(prints: Connection, kept: list[str]) -> None:
@@ -138,15 +147,25 @@ def _serve(result: Connection, prints: Connection, name: str, file: str, limit: 
     sys.addaudithook(_no_network)
     result.send_bytes(b"ready")
     path = Path(file)
-    try:
-        _start_clock(limit)
-        verdict = attempt.judge(exercise, path)
-    except attempt.OutOfTime as stopped:
-        verdict = Verdict("out of time", attempt.line_in(path, stopped))
-    finally:
-        _start_clock(0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            _start_clock(limit)
+            verdict = attempt.judge(exercise, path)
+        except attempt.OutOfTime as stopped:
+            verdict = Verdict("out of time", attempt.line_in(path, stopped))
+        finally:
+            _start_clock(0)
     sys.stdout.flush()
-    result.send_bytes(json.dumps({"status": verdict.status, "sentence": verdict.sentence}).encode())
+    warned = [_line(one) for one in caught if one.filename == file]
+    answer = {"status": verdict.status, "sentence": verdict.sentence, "warnings": warned}
+    result.send_bytes(json.dumps(answer).encode())
+
+
+def _line(warning: warnings.WarningMessage) -> str:
+    """A warning in one line; torch ends its own with the place in C++ that it comes from."""
+    said = re.sub(r" \(Triggered internally at .*", "", " ".join(str(warning.message).split()))
+    return f"line {warning.lineno}: {said}"
 
 
 def _start_clock(seconds: float) -> None:

@@ -81,7 +81,8 @@ def refuse(exercise: Exercise, path: Path) -> Verdict | None:
     except FileNotFoundError:
         option = "" if str(path.parent) == FOLDER else f" --folder {path.parent}"
         start = f"gpu-learning lessons start {exercise.lesson.step}{option}"
-        return Verdict(NOT_STARTED, f"{path} is not there; {start} writes it")
+        here = "" if path.parent.is_dir() else f" (the current folder is {Path.cwd()})"
+        return Verdict(NOT_STARTED, f"{path} is not there{here}; {start} writes it")
     except UnicodeDecodeError:
         return Verdict(FAIL, f"{path} is not UTF-8 text; save it as such")
     except OSError as error:

@@ -65,6 +65,9 @@ MISTAKES = {
         "there is no mask: positions see the future": lambda q, k: (
             q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
         ).softmax(dim=-1),
+        "row 0 must attend to itself alone: there is no mask, and no division by sqrt(d)": (
+            lambda q, k: (q @ k.transpose(-2, -1)).softmax(dim=-1)
+        ),
         "scores of the future are 0, and exp(0) is 1; set them to minus infinity": lambda q, k: (
             _weights(q, k, fill=0.0)
         ),

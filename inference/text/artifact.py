@@ -54,7 +54,10 @@ def read_text_artifact(folder: Path, format: str | None = None) -> TextArtifact:
     """
     manifest = read_manifest(folder)
     if manifest.task != "text-generation":
-        raise ValueError(f"{folder} is no language model but one for {manifest.task}")
+        remedy = "inference.load(folder)(array) runs it"
+        if manifest.task == "image-classification":
+            remedy = f"gpu-learning classify {folder} FILE"
+        raise ValueError(f"{folder} is not a language model but one for {manifest.task}: {remedy}")
     there = [name for name in BEST if name in manifest.files]
     name = format or next(iter(there), "")
     if name not in there:

@@ -1,6 +1,5 @@
 """``gpu-learning bench fit``: seconds of ``Trainer.fit`` and a metric over seeds."""
 
-import argparse
 import json
 import logging
 import statistics
@@ -15,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from datamodules import ImageDataModule
 from scripts.bench.timing import seconds, summary
+from scripts.parser import Parser
 from training.cli import TrainCLI
 from training.quiet import quiet
 
@@ -85,7 +85,7 @@ def report_of(rows: list[dict[str, float]], metric: str) -> dict[str, float]:
 
 def main(argv: Sequence[str]) -> int:
     """Prints mean, spread and number of runs; ``--json`` has every run."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning bench fit",
         description=__doc__,
         epilog="All other options are those of gpu-learning fit: -c configs/mnist_fast.yaml ...",

@@ -15,6 +15,7 @@ from inference.text.options import SamplingOptions
 from inference.text.tokenizer import Tokenizer
 from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig
 from scripts.bench.timing import machine, seconds, summary, table, take_turns
+from scripts.parser import Parser
 
 _BARE = GPT2_SWITCHES | {"qkv_bias": False, "bias": False}
 SHAPES = {
@@ -26,7 +27,7 @@ SHAPES = {
 
 def main(argv: Sequence[str]) -> int:
     """Measures and prints; ``argv`` begins with the benchmark's name."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning bench generate",
         description="Tokens per second, prefill included: median of rounds in which the "
         "candidates take turns. Weights are random: they change no speed.",

@@ -1,6 +1,5 @@
 """``gpu-learning bench grammar``: what answers by a JSON Schema cost in each step."""
 
-import argparse
 import json
 import random
 import time
@@ -15,6 +14,7 @@ from inference.text.options import ANY_OBJECT
 from inference.text.sampling import Sampler
 from inference.text.tokenizer import Tokenizer
 from scripts.bench.timing import Row, machine, summary, table
+from scripts.parser import Parser
 
 _PERSON = {
     "type": "object",
@@ -37,7 +37,7 @@ SCHEMAS = {
 
 def main(argv: Sequence[str]) -> int:
     """Measures and prints; ``argv`` begins with the benchmark's name."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning bench grammar",
         description="Processor milliseconds to compile a schema, and per step to find the tokens "
         "that may come next and to ban the others, along random answers.",

@@ -16,6 +16,7 @@ from inference import Classifier, load
 from inference.images.preprocessing import to_mnist
 from scripts.bench.pages import KINDS
 from scripts.bench.timing import device_name, seconds
+from scripts.parser import Parser
 
 DATA: dict[str, type[ImageDataModule]] = {"mnist": MNISTDataModule, "digits": DigitsDataModule}
 
@@ -83,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("gpu-learning bench images", description=__doc__)
+    parser = Parser("gpu-learning bench images", description=__doc__)
     parser.add_argument("model", type=Path, help="models/NAME")
     parser.add_argument("--runtime", help="exported format to run; the best by default")
     parser.add_argument("--data", choices=sorted(DATA), default="mnist")

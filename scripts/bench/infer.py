@@ -16,6 +16,7 @@ from exporting.images import Source, read_source
 from inference.manifest import Manifest, read_manifest
 from scripts.bench.infer_candidates import accuracies, eager_arms, file_arms, measure, one_core
 from scripts.bench.timing import device_name
+from scripts.parser import Parser
 
 
 def draw(results: dict[str, dict[int, dict[str, float]]], title: str) -> Figure:
@@ -88,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("gpu-learning bench infer", description=__doc__)
+    parser = Parser("gpu-learning bench infer", description=__doc__)
     parser.add_argument("model", type=Path, help="models/NAME")
     parser.add_argument("--batches", type=_sizes, default=[1, 32, 256, 8192])
     parser.add_argument("--rounds", type=int, default=25)

@@ -18,6 +18,7 @@ from lightning_modules import GPT2LoRA
 from lightning_modules.nets.gpt2 import to_gpt2_config
 from scripts.bench.generate import SHAPES
 from scripts.bench.timing import device_name, summary, table, waiter
+from scripts.parser import Parser
 from training import strategies  # noqa: F401  --strategy takes their names
 from training.quiet import quiet
 
@@ -72,7 +73,7 @@ def random_base(shape: str, folder: Path) -> Path:
 
 def main(argv: Sequence[str]) -> int:
     """Measures and prints; ``argv`` begins with the benchmark's name."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning bench lora",
         description="Tokens per second of training adapters of GPT-2, and the memory it takes. "
         "Weights and tokens are random: they change no speed.",

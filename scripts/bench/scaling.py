@@ -1,6 +1,5 @@
 """``gpu-learning bench scaling``: one config on one device and on several of one machine."""
 
-import argparse
 import json
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from typing import Any
 
 import torch
 
+from scripts.parser import Parser
 from training.cli import TrainCLI
 from training.quiet import quiet
 
@@ -47,7 +47,7 @@ def measure(options: Sequence[str], seeds: int) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> int:
     """Prints one row per number of devices: seconds, images per second, accuracy."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "gpu-learning bench scaling",
         description=__doc__,
         epilog="All other options are those of gpu-learning fit: -c configs/mnist_cnn.yaml ...",

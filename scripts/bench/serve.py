@@ -14,6 +14,7 @@ from inference.manifest import read_manifest
 from scripts.bench.asking import Answer, random_model, running_server, stream
 from scripts.bench.generate import SHAPES, letter_tokenizer
 from scripts.bench.timing import device_name, summary, table
+from scripts.parser import Parser
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,8 +58,8 @@ def main(argv: Sequence[str]) -> int:
     return 1 if exact and report["equal"] < report["compared"] else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         "gpu-learning bench serve",
         description="Starts a server on a free port and asks it over HTTP: all streams at once, "
         "then one by one with the same seeds; compares the texts; the wait for the first token of "

@@ -1,6 +1,5 @@
 """``gpu-learning bench startup``: from Enter to the first training step, beside a bare import."""
 
-import argparse
 import json
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from scripts.bench.timing import ratios, summary, take_turns
+from scripts.parser import Parser
 
 IMPORT = "import lightning.pytorch"
 
@@ -51,7 +51,7 @@ def first_step(options: Sequence[str]) -> float:
 
 def main(argv: Sequence[str]) -> int:
     """Prints seconds and the ratio, pair by pair."""
-    parser = argparse.ArgumentParser("gpu-learning bench startup", description=__doc__)
+    parser = Parser("gpu-learning bench startup", description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments, options = parser.parse_known_args(argv[1:])

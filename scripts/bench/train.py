@@ -1,6 +1,5 @@
 """``gpu-learning bench train``: one config against the course's loop and Lightning's defaults."""
 
-import argparse
 import copy
 import json
 import logging
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from datamodules import MNISTDataModule
 from scripts.bench.timing import device_name, ratios, summary, take_turns, waiter
+from scripts.parser import Parser
 from training.cli import TrainCLI
 from training.quiet import quiet
 
@@ -187,7 +187,7 @@ def arms(options: Sequence[str], steps: int) -> dict[str, Callable[[], float]]:
 
 def main(argv: Sequence[str]) -> int:
     """Prints a table of microseconds per step and ratios to the course's loop."""
-    parser = argparse.ArgumentParser("gpu-learning bench train", description=__doc__)
+    parser = Parser("gpu-learning bench train", description=__doc__)
     parser.add_argument("--steps", type=int, default=1875, help="optimizer steps per epoch")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="one JSON document")

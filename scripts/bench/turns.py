@@ -16,6 +16,7 @@ from lightning_modules.nets.gpt import GPT2_SWITCHES, GPTConfig
 from scripts.bench.asking import Answer, random_model, running_server, stream
 from scripts.bench.generate import letter_tokenizer
 from scripts.bench.timing import machine, ratios, summary, table
+from scripts.parser import Parser
 
 SHAPE = GPTConfig(512, 1024, 256, layers=6, heads=8, **GPT2_SWITCHES)
 WITH, WITHOUT = "with reuse", "without"
@@ -54,8 +55,8 @@ def main(argv: Sequence[str]) -> int:
     return 1 if report["equal"] < report["compared"] else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         "gpu-learning bench turns",
         description="Two servers with the same random weights, one of which keeps what it has of a "
         "conversation. They take turns: a long first message, an answer, a second message; the "

@@ -349,6 +349,27 @@ def test_bad_runs(tmp_path: Path) -> None:
         fit(tmp_path, CosineAnnealing(), limit_train_batches=0)
 
 
+class TwoGroups(Line):
+    """Weight and bias in groups of their own."""
+
+    def __init__(self, rates: tuple[float, float]) -> None:
+        super().__init__()
+        self.of_groups = rates
+
+    def configure_optimizers(self) -> Any:
+        pairs = zip(self.parameters(), self.of_groups, strict=True)
+        return torch.optim.SGD([{"params": [parameter], "lr": lr} for parameter, lr in pairs])
+
+
+@pytest.mark.parametrize("rates", [(0.1, 0.1), (0.1, 0.3)])
+def test_groups_with_one_rate_share_a_curve(tmp_path: Path, rates: tuple[float, float]) -> None:
+    logger = CSVLogger(tmp_path)
+    fit(tmp_path, LearningRateLog(), model=TwoGroups(rates), logger=logger)
+    names = Path(logger.log_dir, "metrics.csv").read_text().splitlines()[0].split(",")
+    assert "lr" in names
+    assert ("lr/group1" in names) == (rates[0] != rates[1])
+
+
 @pytest.mark.parametrize("callbacks", [[], [StepLR(1, 0.5)]])
 def test_lr_is_logged_once_a_step(
     tmp_path: Path, callbacks: list[pl.Callback], device: str

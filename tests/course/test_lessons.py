@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import yaml
 
 from course import catalogue, classification, dropout, gpt2, language
 from course.catalogue import Figure, Lesson, Rule, find, read
-from course.runner import Run, Skipped, run_lesson
+from course.runner import Measured, Result, Run, Skipped, lines, run_lesson
 from lightning_modules.nets import CNN
 from tests.conftest import ROOT
 
@@ -63,17 +65,64 @@ def test_run_shows_the_command_and_the_outcome(gpu_learning, device: str) -> Non
     assert "Pictures:\n  logs/lessons/19-words/" in out
 
 
-@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("columns", [60, 80, 200])
 def test_the_table_fits_the_terminal(
     gpu_learning, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     code, out, _ = gpu_learning("lessons", "verify", "4")
     assert code == 0
-    lines = out.splitlines()
-    assert max(map(len, lines)) <= columns
-    assert ("pass    a + b: [5, 7, 9]" in lines) == (columns == 80)
-    assert lines[0].startswith("step" if columns == 200 else "   4  Tensors: pass")
+    table = out.partition("\n\n")[0].splitlines()  # then come the counts and a folder
+    assert max(map(len, table)) <= columns
+    assert table[0].startswith("   4  Tensors: pass")
+    row = next(line for line in table if line.startswith("a + b"))
+    assert row.endswith(" pass")
+
+
+def test_without_a_terminal_the_table_has_80_columns(
+    gpu_learning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    code, out, _ = gpu_learning("lessons", "verify", "4")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_long_list_is_shown_once_and_whole() -> None:
+    words = ["training_step", "optimizer_zero_grad", "backward", "optimizer_step"]
+    figure = Figure("hooks of a step, in order", "not asked", Rule(equal=words))
+    one = Measured(figure, str(figure.rule), words, "pass")
+    rows = lines(Result(find(read(), "line"), "pass", 1.0, figures=(one,)), 80)
+    assert max(map(len, rows)) <= 80
+    told = "".join("".join(rows).split())
+    assert all(told.count(word) == 1 for word in words)
+    assert "asexpected" in told
+    assert "thecourse" not in told  # it says nothing of this figure
+
+
+def test_a_run_that_passed_is_in_the_progress(gpu_learning, workplace: Path) -> None:
+    assert "not begun" in gpu_learning("lessons", "progress")[1].splitlines()[0]
+    assert gpu_learning("lessons", "run", "4")[0] == 0
+    _, out, _ = gpu_learning("lessons", "progress")
+    assert "run, exercise open" in out.splitlines()[0]
+    assert "lessons: 1 run" in out
+    rows = json.loads(gpu_learning("lessons", "progress", "--json")[1])["exercises"]
+    assert [row["run"] for row in rows[:2]] == [True, False]
+    assert "run, exercise open" in gpu_learning("lessons")[1].splitlines()[0]
+    gpu_learning("lessons", "start", "4")
+    assert "run, exercise started" in gpu_learning("lessons", "progress")[1]
+    (workplace / "logs" / "lessons" / "04-tensors" / "result.json").write_text('{"status": "fa')
+    assert "run, exercise" not in gpu_learning("lessons", "progress")[1]
+
+
+def test_run_says_what_it_is_about_before_torch_is_imported(workplace: Path) -> None:
+    command = [sys.executable, "-m", "scripts.cli", "lessons", "run", "4"]
+    ended = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+    )
+    said = ended.stdout
+    assert said.index("a shape, a type and a device") < said.index("starting torch")
+    assert said.index("starting torch") < said.index("Tensors: pass")
 
 
 @pytest.mark.slow
@@ -119,7 +168,6 @@ def test_bits_of_a_distribution() -> None:
     ("asked", "hint"),
     [
         ("90", f"the nearest is {read()[-1].step}"),
-        ("3", "the nearest is 4"),
         ("atention", "did you mean 20 (attention)?"),
         ("xyzzy", "lessons lists them"),
     ],
@@ -129,6 +177,14 @@ def test_unknown_lesson(gpu_learning, asked: str, hint: str) -> None:
     assert code == 2
     assert f"there is no lesson '{asked}'" in err
     assert hint in err
+
+
+@pytest.mark.parametrize("action", ["run", "start"])
+def test_steps_without_a_lesson_name_their_page(gpu_learning, action: str) -> None:
+    code, _, err = gpu_learning("lessons", action, "3")
+    assert code == 2
+    assert "steps 1 to 3 set up the machine and have no lesson: read docs/course/01-" in err
+    assert (ROOT / re.search(r"docs/course/[\w-]+\.md", err)[0]).is_file()  # type: ignore[index]
 
 
 def test_found_by_number_and_name() -> None:

@@ -66,6 +66,11 @@ def test_notebooks_that_exist_stay(gpu_learning, workplace: Path) -> None:
     assert code == 1
     assert "--overwrite" in err
     assert mine.read_text() == "what I wrote"
+    code, out, err = gpu_learning("lessons", "notebooks", "4", "5")
+    assert code == 0
+    assert "notebooks/04-tensors.ipynb is kept; --overwrite replaces it" in err
+    assert out == "notebooks/05-devices.ipynb\n"
+    assert mine.read_text() == "what I wrote"
     assert gpu_learning("lessons", "notebooks", "4", "--overwrite")[0] == 0
     assert nbformat.read(str(mine), as_version=4).cells
 

@@ -19,6 +19,7 @@ from exporting.commit import seal
 from inference import Classifier, load
 from inference.images.preprocessing import to_mnist
 from inference.manifest import read_manifest
+from inference.text.generate import TextGenerator
 from tests.conftest import ROOT
 
 RUNNABLE = ["torchscript", "int8", "onnx", "onnx-int8", "pt2"]
@@ -203,8 +204,12 @@ def test_a_link_out_of_the_folder_is_not_followed(copied: Path, tmp_path: Path) 
 
 
 def test_what_load_cannot_do_is_said(artifact: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(ValueError, match="does not exist; it must be a folder that was made by"):
         load(tmp_path / "nothing")
+    with pytest.raises(ValueError, match=f"digit does not exist; did you mean {artifact}\\?"):
+        load(artifact.with_name("digit"))
+    with pytest.raises(ValueError, match=f"image-classification: gpu-learning classify {artifact}"):
+        TextGenerator.load(artifact)
     with pytest.raises(ValueError, match="no pt2-fp16 to run; it has"):
         load(artifact, "pt2-fp16")
     with pytest.raises(ValueError, match="no safetensors to run"):

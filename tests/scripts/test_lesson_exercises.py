@@ -8,6 +8,7 @@ import pytest
 
 from course.catalogue import find, read
 from course.exercises.source import Exercise
+from course.pages import FOLDER
 from tests.helpers.commands import bad
 
 TENSORS = Exercise(find(read(), "tensors"))
@@ -22,7 +23,8 @@ def narrow(text: str) -> bool:
 def test_a_learners_way(gpu_learning, workplace: Path) -> None:
     code, out, _ = gpu_learning("lessons", "check", "4")
     assert code == 1
-    said = f"4 Tensors: not started. {FILE} is not there; gpu-learning lessons start 4 writes it."
+    where = f"{FILE} is not there (the current folder is {workplace})"
+    said = f"4 Tensors: not started. {where}; gpu-learning lessons start 4 writes it."
     assert " ".join(out.split()) == said
     code, out, _ = gpu_learning("lessons", "start", "tensors")
     assert code == 0
@@ -42,7 +44,8 @@ def test_a_learners_way(gpu_learning, workplace: Path) -> None:
     code, out, _ = gpu_learning("lessons", "check", "tensors")
     assert code == 0
     assert out.startswith("4 Tensors: pass. ")
-    assert "Next, Devices: gpu-learning lessons run 5\n" in out
+    page = FOLDER / "05-devices.md"
+    assert f"Next, Devices: read {page}, then gpu-learning lessons run 5 " in " ".join(out.split())
     assert state(gpu_learning)["state"] == "done"
     assert "25 min, done" in gpu_learning("lessons")[1]
     FILE.write_text(TENSORS.solution + "\n")
@@ -55,6 +58,18 @@ def state(gpu_learning) -> dict[str, object]:
     code, out, _ = gpu_learning("lessons", "progress", "--json")
     assert code == 0
     return json.loads(out)["exercises"][0]
+
+
+def test_a_hint_is_shown_again(gpu_learning, workplace: Path) -> None:
+    first = gpu_learning("lessons", "hint", "4")[1]
+    second = gpu_learning("lessons", "hint", "4", "2")[1]
+    assert first.startswith("Hint 1 of ")
+    assert second.startswith("Hint 2 of ")
+    assert gpu_learning("lessons", "hint", "4", "1")[1] == first
+    assert state(gpu_learning)["hints"] == 2
+    code, said = bad(gpu_learning, "lessons", "hint", "4", "9")
+    assert code == 1
+    assert "step 4 has hints 1 to " in said
 
 
 def test_start_overwrites_nothing(gpu_learning, workplace: Path) -> None:

@@ -73,3 +73,14 @@ def test_the_command_says_so_before_it_imports_anything_heavy(workplace: Path) -
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 2
     assert "did you mean digits_cnn.yaml?" in ended.stderr
+
+
+def test_outside_of_the_project_its_folder_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(SystemExit):
+        refuse_missing(["fit", "-c", "configs/digits_cnn.yaml"])
+    said = capsys.readouterr().err
+    assert f"no folder configs in {tmp_path / 'elsewhere'}: change to the project's folder" in said

@@ -15,6 +15,12 @@ from training.parser import explain, overridden
         ("Unrecognized arguments: --lrr=3", "there is no option 'lrr'; did you mean 'lr'?"),
         ("module 'json' has no attribute 'lods'", "json has no 'lods'; did you mean 'loads'?"),
         ("Parser key \"a\":\n  Expected a <class 'int'>", "a: expected int"),
+        (
+            "Parser key \"trainer.max_epochs\":\n  Errors:\n    - Expected a <class 'int'>\n"
+            "    - Expected a <class 'NoneType'>\n  Given value type: <class 'str'>\n"
+            "  Given value: abc",
+            "trainer.max_epochs: expected int, got abc",
+        ),
         ("Expected a <class 'float'>. Got value: abc", "expected float, got abc"),
         ("the following arguments are required: fit.data, fit.model", "a model and its data are"),
         ("File does not exist: '/nowhere/a.yaml'", "there is no /nowhere/a.yaml, and no folder /n"),

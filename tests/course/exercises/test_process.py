@@ -38,6 +38,17 @@ def test_prints_do_not_disturb_the_result(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.pyc"))
 
 
+def test_a_warning_of_the_learners_line_is_one_line(tmp_path: Path) -> None:
+    noisy = "import warnings\nimport torch\ntorch.zeros(2, 3, 4).T\n"
+    noisy += "warnings.warn_explicit('not of this file', UserWarning, 'other.py', 1)\n"
+    found = checked(tmp_path, noisy + TENSORS.solution)
+    assert (found.status, found.printed) == ("pass", "")
+    (said,) = found.warned
+    assert said.startswith("line 3: The use of `x.T` on tensors of dimension other than 2")
+    assert "Triggered internally" not in said
+    assert found.as_json()["warnings"] == [said]
+
+
 def test_a_loop_without_end_is_stopped(tmp_path: Path) -> None:
     assert process.LIMIT == 10
     found = checked(tmp_path, "print('before')\n" + body("while True:", "    pass"), limit=1)
