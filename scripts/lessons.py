@@ -70,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 def _list(lessons: list[Lesson], folder: Path) -> int:
     progress = Progress.read(folder)
     for lesson in lessons:
+        if lesson.part:
+            print(f"\n{lesson.part}")
         head = f"{lesson.step:>4}  {lesson.title}  ({lesson.name})"
         print(f"{head:<52} {lesson.minutes:>3} min, {progress.state(Exercise(lesson))}")
         lesson_exercises.say(f"Afterwards you can {lesson.able_to}.", " " * 6)
