@@ -9,7 +9,8 @@ import pytest
 from serving import course_pages
 from serving import page as served
 from tests.exporting.text.test_text_export import CHARACTERS
-from tests.serving.browsing import SEVEN, draw, says
+from tests.serving.browsing import SEVEN, WAIT, draw, says
+from tests.serving.conftest import until
 from tests.serving.live import models_folder, serving
 
 httpx = pytest.importorskip("httpx", reason="needs the extra serve")
@@ -56,6 +57,10 @@ def test_the_net_of_images_has_its_class_name(url: str) -> None:
     models = {one["name"]: one["details"] for one in httpx.get(f"{url}/api/tags").json()["models"]}
     assert models["digits:latest"]["net"] == "MNISTCNN"
     assert "net" not in models["mini_gpt:latest"]
+
+
+def running(url: str) -> set[str]:
+    return {one["name"] for one in httpx.get(f"{url}/api/ps").json()["models"]}
 
 
 @pytest.mark.slow
@@ -109,8 +114,8 @@ def test_a_model_is_loaded_before_it_is_asked(visit, models: Path) -> None:
     with serving(models) as (url, _):
         page = visit(url)
         page.locator(".prompts button").first.wait_for()
-        running = {one["name"] for one in httpx.get(f"{url}/api/ps").json()["models"]}
-        assert running == {"mini_gpt:latest", "digits:latest"}
+        says(page, "#digits-model", "digits")
+        until(lambda: running(url) == {"mini_gpt:latest", "digits:latest"}, WAIT / 1000)
 
 
 @pytest.mark.slow
