@@ -56,6 +56,7 @@ class Lesson:
 
     ``insight`` is the idea of the step; the figures named in ``shown_by`` demonstrate it.
     ``needs`` names what of :data:`course.kernels.environment.PACKAGES` its kernels are written in.
+    ``part`` names the part of the course that begins with the step, and is empty within one.
     ``minutes`` is what a learner should plan for the step with its exercise, ``able_to`` what they
     can do afterwards, as the rest of a sentence.
     """
@@ -64,6 +65,7 @@ class Lesson:
     name: str
     title: str
     sees: str
+    part: str = ""
     minutes: int = 0
     able_to: str = ""
     check: str = ""

@@ -70,6 +70,8 @@ def _parser() -> Parser:
 def _list(lessons: list[Lesson], folder: Path, root: Path) -> int:
     progress = Progress.read(folder)
     for lesson in lessons:
+        if lesson.part:
+            print(f"\n{lesson.part}")
         head = f"{lesson.step:>4}  {lesson.title}  ({lesson.name})"
         state = shown(progress.state(Exercise(lesson)), ran(lesson, root))
         print(f"{head:<52} {lesson.minutes:>3} min, {state}")

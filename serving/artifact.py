@@ -109,6 +109,7 @@ class Artifact:
             details["context_length"] = self.context
             details["embedding_length"] = self.manifest.document["config"]["width"]
         if self.manifest.task == "image-classification":
+            details["net"] = str(self.manifest.document.get("model", "")).rpartition(".")[2]
             details["labels"] = list(self.manifest.labels or ())
             details["preprocessing"] = self.manifest.preprocessing
         return details

@@ -7,12 +7,15 @@ address is shown and leads nowhere.
 """
 
 import re
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from html import escape
 from pathlib import Path
+from typing import Any
 
+import yaml
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
@@ -22,6 +25,8 @@ from serving.colored_code import colored
 _ROOT = Path(__file__).parents[1]
 # Where a wheel has them, and where the repository has them.
 _FOLDERS = (_ROOT / "course" / "docs", _ROOT / "docs" / "course")
+# What lessons says of each step; a file that is read here, since serving imports no lessons.
+_LESSONS = _ROOT / "course" / "lessons.yaml"
 _PAGE = re.compile(r"(\d\d-[a-z0-9-]+)\.md(?:#[\w-]*)?")
 _IMAGE = re.compile(r"images/([\w-]+\.png)")
 _KEPT = re.compile(r"(</?details>|</?summary>|</?sub>|<!--.*?-->)", re.S)
@@ -56,6 +61,29 @@ def images(where: Path) -> dict[str, Path]:
     return {path.name: path for path in (where / "images").glob("*.png")}
 
 
+def minutes() -> dict[int, int]:
+    """What to plan for each step with its exercise; the steps that install have no figure."""
+    return {entry["step"]: entry["minutes"] for entry in _lessons()}
+
+
+def in_parts(found: Sequence[CoursePage]) -> dict[str, list[CoursePage]]:
+    """Pages by the part of the course that they belong to, in order.
+
+    A part begins with the step that names it; the steps before the first one belong to it.
+    """
+    begins = {entry["step"]: entry["part"] for entry in _lessons() if "part" in entry}
+    names = list(begins.values())
+    parts: dict[str, list[CoursePage]] = {name: [] for name in names}
+    for page in found:
+        parts[names[max(bisect(list(begins), page.step) - 1, 0)]].append(page)
+    return parts
+
+
+@cache
+def _lessons() -> list[dict[str, Any]]:
+    return yaml.safe_load(_LESSONS.read_text(encoding="utf-8"))
+
+
 @lru_cache(maxsize=64)
 def _read(path: Path, changed: int) -> CoursePage:
     source = path.read_text(encoding="utf-8")
@@ -80,7 +108,8 @@ class _Renderer(RendererHTML):
         token = tokens[idx]
         language = escape(token.info.strip() or "text")
         kind = f'class="{language}" tabindex="0" role="region" aria-label="{language}"'
-        return f"<pre {kind}><code>{colored(token.content, language)}</code></pre>\n"
+        code = f"<pre {kind}><code>{colored(token.content, language)}</code></pre>"
+        return f'<div class="code {language}">{code}</div>\n'
 
     def code_block(self, tokens: Sequence[Token], idx: int, options, env) -> str:
         return self.fence(tokens, idx, options, env)

@@ -18,10 +18,7 @@ from serving import course_pages
 from serving.course_pages import CoursePage
 
 FOLDER = Path(__file__).parent / "page"
-FILES = {
-    "/ui/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/ui/style.css": ("style.css", "text/css; charset=utf-8"),
-}
+KINDS = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -36,26 +33,31 @@ HEADERS = {
 # Steps beside which one draws a digit, and those beside which one writes with a model.
 DIGIT_STEPS = (10, 12, 17)
 TEXT_STEPS = (22, 25)
+# The step that explains softmax.
+SOFTMAX = "10-mnist-mlp"
+FOOTER = "<footer>This page talks to the server that it came from, and to nobody else.</footer>\n"
 MISSING = "The pages of the course are not installed here; they are in docs/course of the project."
 
 router = APIRouter(include_in_schema=False)
 
 
-def _route(path: str, name: str, kind: str) -> None:
+def _route(file: Path) -> None:
     def answer() -> Response:
-        return FileResponse(FOLDER / name, media_type=kind, headers=HEADERS)
+        return FileResponse(file, media_type=KINDS[file.suffix], headers=HEADERS)
 
-    router.add_api_route(path, answer, methods=["GET", "HEAD"])
+    router.add_api_route(f"/ui/{file.name}", answer, methods=["GET", "HEAD"])
 
 
-for _path, (_name, _kind) in FILES.items():
-    _route(_path, _name, _kind)
+for _file in FOLDER.iterdir():
+    if _file.suffix in KINDS:
+        _route(_file)
 
 
 @router.api_route("/ui", methods=["GET", "HEAD"])
 def ui() -> Response:
     """Both things to try: drawing a digit, writing with a language model."""
-    return _html("gpu-learning", _part("digits") + _part("text"), root="", kind="both", live=True)
+    main = _digits("ui/course/") + _part("text")
+    return _html("gpu-learning", main, root="", kind="both", scripts=["app"])
 
 
 @router.get("/ui/")
@@ -88,13 +90,18 @@ def step(name: str) -> Response:
     if (page := found.get(name)) is None:
         raise HTTPException(404)
     steps = list(found.values())
-    main = f'<article>{page.html}</article>\n<nav id="steps" aria-label="Steps of the course">'
-    main += f"<h2>All steps</h2>{_steps(steps, page)}</nav>\n"
-    live = page.step in DIGIT_STEPS + TEXT_STEPS
-    if live:
-        main = f'{main}<div class="try">{_tries(page)}</div>\n'
+    main = (
+        f'<div class="page">{_beside(steps, page, _minutes(page))}<article>{page.html}</article>\n'
+        f'{_beside(steps, page)}</div>\n<nav id="steps" aria-label="Steps of the course">'
+        f"<h2>All steps</h2>{_steps(steps, page)}</nav>\n"
+    )
+    scripts = ["course"]
+    if page.step in DIGIT_STEPS + TEXT_STEPS:
+        main += f'<div class="try">{_tries(page)}</div>\n'
+        scripts.append("app")
     skip = '<p class="skip"><a href="#steps">All steps</a></p>\n'
-    return _html(page.title, skip + main, root="../../", kind="course", live=live)
+    told = '<p id="told" class="unseen" role="status"></p>\n'
+    return _html(page.title, skip + main + told, root="../../", kind="course", scripts=scripts)
 
 
 @router.api_route("/ui/course/images/{name}", methods=["GET", "HEAD"])
@@ -106,25 +113,57 @@ def image(name: str) -> Response:
     return FileResponse(found[name], media_type="image/png", headers=HEADERS)
 
 
+def _digits(course: str) -> str:
+    """The part that draws, with a link to the step that explains probabilities."""
+    why = f' <a href="{course}{SOFTMAX}">Why: softmax</a>' if course_pages.folder() else ""
+    return Template(_part("digits")).substitute(why=why)
+
+
 def _tries(page: CoursePage) -> str:
     """The script of the page wants both parts; the one that the step is not about is hidden."""
-    shown = {"digits": page.step in DIGIT_STEPS, "text": page.step in TEXT_STEPS}
-    parts = [
-        _part(name) if wanted else f"<div hidden>{_part(name)}</div>"
-        for name, wanted in shown.items()
-    ]
-    return "".join(parts)
+    shown = {_digits(""): page.step in DIGIT_STEPS, _part("text"): page.step in TEXT_STEPS}
+    return "".join(
+        part if wanted else f"<div hidden>{part}</div>" for part, wanted in shown.items()
+    )
 
 
 def _steps(steps: Sequence[CoursePage], here: CoursePage | None, root: str = "") -> str:
+    """The parts of the course with their steps, for one of them or, with minutes, for all.
+
+    ``root`` leads to the folder of the pages.
+    """
     rows = [
-        f'<li><a href="{root}{step.name}"{_current(step == here)}>{escape(step.title)}</a></li>'
-        for step in steps
+        f"<h3>{escape(part)}</h3>"
+        f'<ul class="steps">{"".join(_row(step, here, root) for step in pages)}</ul>'
+        for part, pages in course_pages.in_parts(steps).items()
     ]
-    return f'<ul class="steps">{"".join(rows)}</ul>'
+    return "".join(rows)
 
 
-def _html(title: str, main: str, root: str, kind: str, live: bool = False) -> Response:
+def _row(step: CoursePage, here: CoursePage | None, root: str) -> str:
+    title = escape(step.title.removeprefix("Step "))
+    link = f'<a href="{root}{step.name}"{_current(step == here)}>{title}</a>'
+    return f"<li>{link}{'' if here else _minutes(step)}</li>"
+
+
+def _minutes(step: CoursePage) -> str:
+    minutes = course_pages.minutes().get(step.step)
+    return f' <span class="minutes">{minutes} min</span>' if minutes else ""
+
+
+def _beside(steps: Sequence[CoursePage], here: CoursePage, between: str = "") -> str:
+    """Links to the step before and the step after, and ``between`` them."""
+    at = steps.index(here)
+    before = _neighbor(steps[at - 1], "prev") if at else ""
+    after = _neighbor(steps[at + 1], "next") if at + 1 < len(steps) else ""
+    return f'<nav class="beside" aria-label="Steps beside">{before}{between}{after}</nav>\n'
+
+
+def _neighbor(step: CoursePage, rel: str) -> str:
+    return f'<a rel="{rel}" href="{step.name}">{escape(step.title)}</a>'
+
+
+def _html(title: str, main: str, root: str, kind: str, scripts: Sequence[str] = ()) -> Response:
     """A page around ``main``.
 
     Args:
@@ -132,8 +171,9 @@ def _html(title: str, main: str, root: str, kind: str, live: bool = False) -> Re
         main: HTML of the page's own part.
         root: from the page's address to that of the server, so that a path prefix does not matter.
         kind: class of ``main``.
-        live: with the script, and what it tells about the server.
+        scripts: of the page; with ``app`` it tells about the server.
     """
+    live = "app" in scripts
     document = Template(_part("index")).substitute(
         title=escape(title),
         main=main,
@@ -142,9 +182,12 @@ def _html(title: str, main: str, root: str, kind: str, live: bool = False) -> Re
         here_ui=_current(kind == "both"),
         here_course=_current(kind == "course"),
         heading="h1" if kind == "both" else "p",
-        script=f'<script type="module" src="{root}ui/app.js"></script>\n' if live else "",
+        scripts="".join(
+            f'<script type="module" src="{root}ui/{name}.js"></script>\n' for name in scripts
+        ),
         state='<p id="state" role="status">Connecting</p>' if live else "",
         notices=_part("notices") if live else "",
+        footer=FOOTER if kind == "both" else "",
     )
     return HTMLResponse(document, headers=HEADERS)
 

@@ -25,6 +25,9 @@ def test_every_step_is_listed(gpu_learning) -> None:
     assert len(lessons) >= 27
     for lesson in lessons:
         assert f"{lesson.step:>4}  {lesson.title}" in out
+    parts = [lesson.part for lesson in lessons if lesson.part]
+    assert lessons[0].part
+    assert [line for line in out.splitlines() if line in parts] == parts
 
 
 def test_every_config_named_exists() -> None:

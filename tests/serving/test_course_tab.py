@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from course import catalogue
 from serving import course_pages, page
 from tests.conftest import ROOT
 from tests.serving.browsing import SEVEN, draw, says
@@ -96,6 +97,25 @@ def test_a_page_is_its_source(path: Path, url: str) -> None:
         if address not in NAMES:
             assert httpx.get(f"{url}/ui/course/{address}").headers["content-type"] == "image/png"
     assert article.tags <= TAGS
+
+
+def test_steps_are_in_parts_with_their_minutes_and_neighbors(url: str) -> None:
+    contents = httpx.get(f"{url}/ui/course").text
+    lessons = catalogue.read()
+    parts = [lesson.part for lesson in lessons if lesson.part]
+    assert re.findall(r"<h3>(.*?)</h3>", contents) == parts
+    for part in contents.split("<h3>")[1:]:
+        steps = [int(step) for step in re.findall(r'href="course/(\d+)-', part)]
+        first = next(lesson.step for lesson in lessons if lesson.part == part.split("<")[0])
+        assert steps == list(range(1 if first == 4 else first, steps[-1] + 1))
+    for lesson in lessons:
+        name = next(name for name in NAMES if name.startswith(f"{lesson.step:02}"))
+        assert re.search(rf'"course/{name}">[^\n]*?</a> <span[^>]*>{lesson.minutes} min<', contents)
+    for before, name, after in zip([None, *NAMES], NAMES, [*NAMES[1:], None], strict=False):
+        document = httpx.get(f"{url}/ui/course/{name}").text
+        for rel, beside in (("prev", before), ("next", after)):
+            found = re.findall(rf'rel="{rel}" href="([^"]+)"', document)
+            assert found == ([beside] * 2 if beside else [])
 
 
 def test_routes_and_policy(url: str) -> None:
@@ -216,7 +236,7 @@ def test_a_page_is_read_by_keyboard(visit, url: str) -> None:
     opened.locator("article a").nth(NAMES.index("20-attention")).focus()
     opened.keyboard.press("Enter")
     opened.wait_for_url("**/ui/course/20-attention")
-    assert opened.locator("#steps [aria-current]").inner_text() == "Step 20: Attention"
+    assert opened.locator("#steps [aria-current]").inner_text() == "20: Attention"
     opened.locator("summary").first.focus()
     assert not opened.locator("details").first.evaluate("fold => fold.open")
     opened.keyboard.press("Enter")

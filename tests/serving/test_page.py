@@ -9,6 +9,7 @@ import pytest
 
 from inference.text.generate import TextGenerator
 from inference.text.sampling import SamplingOptions
+from serving.page import FOLDER
 from tests.serving.browsing import SEVEN, draw, says
 from tests.serving.live import models_folder, serving
 
@@ -26,8 +27,11 @@ def url(models: Path) -> Iterator[str]:
         yield url
 
 
-def test_the_page_is_three_files_that_name_no_other_machine(url: str) -> None:
-    for path, kind in (("ui", "html"), ("ui/app.js", "javascript"), ("ui/style.css", "css")):
+def test_the_files_of_the_page_name_no_other_machine(url: str) -> None:
+    files = {"ui": "html", "ui/style.css": "css"}
+    files |= {f"ui/{path.name}": "javascript" for path in FOLDER.glob("*.js")}
+    assert "ui/app.js" in files
+    for path, kind in files.items():
         answer = httpx.get(f"{url}/{path}")
         assert answer.status_code == 200
         assert answer.headers["content-type"] == f"text/{kind}; charset=utf-8"
@@ -94,7 +98,7 @@ def test_a_digit_is_drawn_and_recognized(visit, url: str, workplace: Path) -> No
     assert page.locator("#pad").get_attribute("aria-label") == "Drawing area, it shows a 7"
     says(page, "#seen-size", "What the net sees: 28 x 28 pixels.")
     assert page.locator("#seen").evaluate("image => image.naturalWidth") == 28
-    says(page, "#digits-about", "Model: ")
+    says(page, "#digits-about", "MNISTCNN, ")
     # The picture, saved and given as a file, is the same digit.
     picture = workplace / "seven.png"
     page.locator("#pad").screenshot(path=picture)
@@ -182,10 +186,10 @@ def test_a_message_is_answered_token_by_token(visit, url: str, models: Path) -> 
     page.get_by_role("button", name="Stop").click()
     says(page, ".figures", "stopped")
     assert len(page.locator(".turn.model").nth(1).text_content()) >= 8
-    # What the model's vocabulary lacks is told, and the message can be mended.
+    # What the model cannot read is told, and the message can be mended.
     page.fill("#message", "<img src=x onerror=alert(1)>")
     page.press("#message", "Enter")
-    says(page, "#text-error", "vocabulary lacks")
+    says(page, "#log .error", "mini_gpt cannot read 1 < = >")
     assert page.input_value("#message") == "<img src=x onerror=alert(1)>"
     assert page.locator("#log img").count() == 0
     page.get_by_role("button", name="New chat").click()

@@ -81,6 +81,6 @@ def test_outside_of_the_project_its_folder_is_named(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(SystemExit):
-        refuse_missing(["fit", "-c", "configs/digits_cnn.yaml"])
+        check_config_files(["fit", "-c", "configs/digits_cnn.yaml"])
     said = capsys.readouterr().err
     assert f"no folder configs in {tmp_path / 'elsewhere'}: change to the project's folder" in said
