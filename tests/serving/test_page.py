@@ -189,7 +189,7 @@ def test_a_message_is_answered_token_by_token(visit, url: str, models: Path) -> 
     # What the model cannot read is told, and the message can be mended.
     page.fill("#message", "<img src=x onerror=alert(1)>")
     page.press("#message", "Enter")
-    says(page, "#log .error", "mini_gpt cannot read 1 < = >")
+    says(page, "#log .error", "mini_gpt cannot read ( ) 1 < = > ")
     assert page.input_value("#message") == "<img src=x onerror=alert(1)>"
     assert page.locator("#log img").count() == 0
     page.get_by_role("button", name="New chat").click()

@@ -67,7 +67,7 @@ def running(url: str) -> set[str]:
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=lambda size: f"{size['width']}")
 def test_nothing_moves(visit, url: str, size: dict[str, int]) -> None:
     page = visit(url, viewport=size)
-    page.locator(".prompts button").first.wait_for()
+    says(page, "#context", "sees the last")
     names = ["#log", "#message", "#send", "#again", "#bars", ".below"]
     before = {name: place(page, name) for name in names}
 
@@ -113,9 +113,8 @@ def test_waiting_is_told(visit, models: Path) -> None:
 def test_a_model_is_loaded_before_it_is_asked(visit, models: Path) -> None:
     with serving(models) as (url, _):
         page = visit(url)
-        page.locator(".prompts button").first.wait_for()
         says(page, "#digits-model", "digits")
-        until(lambda: running(url) == {"mini_gpt:latest", "digits:latest"}, WAIT / 1000)
+        until(lambda: running(url) == {"mini_gpt:latest", "digits:latest"}, 3 * WAIT / 1000)
 
 
 @pytest.mark.slow
