@@ -71,7 +71,7 @@ def _list(lessons: list[Lesson], folder: Path, root: Path) -> int:
     progress = Progress.read(folder)
     for lesson in lessons:
         if lesson.part:
-            print(f"\n{lesson.part}")
+            print(f"\n{lesson.part}" if lesson is not lessons[0] else lesson.part)
         head = f"{lesson.step:>4}  {lesson.title}  ({lesson.name})"
         state = shown(progress.state(Exercise(lesson)), ran(lesson, root))
         print(f"{head:<52} {lesson.minutes:>3} min, {state}")

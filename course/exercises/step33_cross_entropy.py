@@ -65,8 +65,8 @@ def cross_entropy_kernel(
 def linear_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, rows: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The mean cross-entropy of hidden @ weight.T, and its gradients with respect
-    to hidden and weight, with at most ``rows`` rows of logits at a time.
+    """The mean cross-entropy of hidden @ weight.T, and its gradients with
+    respect to hidden and weight, with at most ``rows`` rows of logits at a time.
 
     Args:
         hidden: (N, C); weight: (V, C); targets: (N,), int64.

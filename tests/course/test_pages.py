@@ -107,7 +107,12 @@ def test_quotations_are_the_source(page: Page) -> None:
     assert page.with_quotes() == page.source
 
 
-@each_page
+@pytest.mark.parametrize(
+    "page",
+    # Triton's simulator takes its time.
+    [pytest.param(page, marks=[pytest.mark.slow] if page.step >= 29 else []) for page in PAGES],
+    ids=stem,
+)
 def test_code_runs_and_prints_what_the_page_shows(page: Page) -> None:
     _need_extra(page)
     if page.step in LESSONS and LESSONS[page.step].needs:

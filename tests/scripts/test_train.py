@@ -11,6 +11,7 @@ TORCHSCRIPT = (
 )
 
 
+@pytest.mark.slow
 def test_what_a_fit_exported_is_used_next_and_replaced_aloud(
     gpu_learning, workplace: Path, device: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -54,6 +54,7 @@ def test_a_program_in_half_precision() -> None:
     torch.testing.assert_close(fast(x), net(x), atol=5e-3, rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_a_compiled_artifact_gives_the_same_answers(artifact: Path) -> None:
     torch.compiler.reset()
     inputs = np.random.default_rng(0).normal(size=(3, 1, 28, 28)).astype(np.float32)
