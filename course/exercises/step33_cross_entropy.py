@@ -66,7 +66,7 @@ def linear_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, rows: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The mean cross-entropy of hidden @ weight.T, and its gradients with
-    respect to hidden and weight, with at most ``rows`` rows of logits at a time.
+    respect to hidden and weight, with at most ``rows`` rows of logits at once.
 
     Args:
         hidden: (N, C); weight: (V, C); targets: (N,), int64.
