@@ -187,8 +187,8 @@ def test_code_is_copied_by_keyboard(visit, url: str) -> None:
 def test_the_list_of_steps_shows_where_one_is(visit, url: str) -> None:
     page = visit(url, "ui/course/33-cross-entropy", viewport={"width": 1400, "height": 600})
     current = page.locator("#steps [aria-current]")
-    page.wait_for_function("document.getElementById('steps').scrollTop > 0")
+    until(lambda: page.evaluate("document.getElementById('steps').scrollTop") > 0)
     page.mouse.wheel(0, 3000)
-    page.wait_for_function("scrollY > 1000")
+    until(lambda: page.evaluate("scrollY") > 1000)
     box = current.bounding_box()
     assert 0 <= box["y"] < 600
