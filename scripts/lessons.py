@@ -12,7 +12,7 @@ from course import pages
 from course.catalogue import Lesson, find, read
 from course.exercises.source import FOLDER, Exercise
 from course.kernels import environment
-from course.progress import Progress, ran, shown
+from course.progress import DONE, Progress, ran, shown
 from scripts import lesson_exercises, lesson_notebooks
 from scripts.parser import Parser
 
@@ -79,9 +79,11 @@ def _list(lessons: list[Lesson], folder: Path, root: Path) -> int:
         for config in lesson.configs:
             print(f"      gpu-learning fit -c {config}")
     hours = sum(lesson.minutes for lesson in lessons) / 60
-    print(f"\n{hours:.0f} hours together. For step 9, say:")
-    print("gpu-learning lessons run 9     runs it and compares with the course's figures")
-    print("gpu-learning lessons start 9   its exercise; then check 9, hint 9, solution 9")
+    states = {lesson.step: progress.state(Exercise(lesson)) for lesson in lessons}
+    step = next((n for n, state in states.items() if state != DONE), lessons[0].step)
+    print(f"\n{hours:.0f} hours together. For step {step}, say:")
+    print(f"gpu-learning lessons run {step:<5} runs it and compares with what is expected")
+    print(f"gpu-learning lessons start {step:<3} its exercise; then check, hint, solution {step}")
     return 0
 
 

@@ -14,6 +14,10 @@ class Parser(argparse.ArgumentParser):
     Python 3.14 has ``suggest_on_error``, for choices alone.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Or a misspelled option is taken for the one that it begins: --max-new-token.
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """As ArgumentParser's; an unknown option is answered by the parser that was asked for."""
         given, rest = self.parse_known_args(args, namespace)

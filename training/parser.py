@@ -49,6 +49,8 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
         message: what jsonargparse says, on one or many lines.
         options: dotted names that the parser knows.
     """
+    if match := re.search(r"[Oo]ption '(init_args|class_path)\b", message):
+        return f"{match[1]} belongs under model: or data:, and is indented below it"
     if match := re.search(r"Option '([^']+)' is not accepted", message):
         return f"option '{match[1]}' is not accepted{_suggest(match[1], options)}"
     if match := re.search(

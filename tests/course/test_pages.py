@@ -1,5 +1,7 @@
 """The pages of the course: their form, their quotations, their code and their commands."""
 
+import ast
+import itertools
 import re
 import shlex
 import subprocess
@@ -96,6 +98,18 @@ def test_links_and_images(page: Page) -> None:
         assert (page.path.parent / target).exists() or target in known | {
             f"{slug}.md" for slug in steps.values()
         }, address
+
+
+@each_page
+def test_code_can_be_pasted_at_the_prompt(page: Page) -> None:
+    """Before Python 3.13 the prompt wants an empty line after an indented block."""
+    indented = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.FunctionDef, ast.ClassDef)
+    own = [block for block in page.blocks if block.language == "python" and not block.quote]
+    for block in own:
+        statements = ast.parse(block.code).body
+        for one, following in itertools.pairwise(statements):
+            ends = isinstance(one, indented) and following.lineno == one.end_lineno + 1
+            assert not ends, f"{page.path.name}:{block.line + following.lineno}"
 
 
 @each_page
