@@ -40,6 +40,8 @@ def _report(cli: "TrainCLI") -> None:
     kept = [run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")]
     kept = [path for path in kept if path.is_file()]
     print(f"\nrun: {run}")
+    if trainer.global_step == cli.resumed_step:
+        print("no step was left to train: this run had come to its end")
     if not kept:
         return
     print(f"{kept[0].stem}: {read_checkpoint(kept[0])}")

@@ -52,8 +52,9 @@ def test_training_commands_in_their_order(gpu_learning, small_mnist: Path, devic
             arguments.append("--trainer.limit_train_batches=3")
         if "configs/mnist_cnn.yaml" in arguments:
             arguments.append("--data.init_args.val_size=100")
-        code, _, err = gpu_learning(*arguments)
+        code, out, err = gpu_learning(*arguments)
         assert code == 0, (line, err)
+        assert ("no step was left to train" in out) == ("--ckpt_path" in line)
     # After a run of fewer epochs the newest one is another; the error says what resumes that.
     short = [*shlex.split(IN_ORDER[0])[1:], "--trainer.limit_train_batches=3"]
     assert gpu_learning(*short, "--trainer.max_epochs=5")[0] == 0

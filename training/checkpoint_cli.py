@@ -18,6 +18,7 @@ from training.runs import (
     best_checkpoint,
     experiment_folder,
     last_checkpoint,
+    read_checkpoint,
     requeued_checkpoint,
     requeued_job,
 )
@@ -36,6 +37,7 @@ class CheckpointCLI(LightningCLI):
     """
 
     _name: str  # of the subcommand
+    resumed_step: int | None = None  # steps of the run that a fit goes on with
 
     def _parse_ckpt_path(self) -> None:
         config = self.config[self._name]
@@ -85,6 +87,8 @@ class CheckpointCLI(LightningCLI):
         check_checkpoint(path, config.model.class_path, resumes=self._name == "fit")
         run = path.resolve().parents[1]
         if self._name == "fit":
+            if path.is_file():
+                self.resumed_step = read_checkpoint(path).step
             now = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self._name]
             changed = differences(run, now)
             check_same_run(path, changed)
