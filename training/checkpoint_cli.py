@@ -37,7 +37,7 @@ class CheckpointCLI(LightningCLI):
     """
 
     _name: str  # of the subcommand
-    resumed_step: int | None = None  # steps of the run that a fit goes on with
+    resumed_step: int | None = None  # steps of the run that a fit continues
 
     def _parse_ckpt_path(self) -> None:
         config = self.config[self._name]
