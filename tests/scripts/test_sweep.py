@@ -40,7 +40,17 @@ def sweep_file(**changes: str) -> str:
 
 
 def trials(url: str = "sqlite:///logs/sweeps/quick/study.db") -> list[FrozenTrial]:
-    return optuna.load_study(study_name="quick", storage=url).get_trials()
+    storage = optuna.storages.RDBStorage(url)
+    try:
+        return optuna.load_study(study_name="quick", storage=storage).get_trials()
+    finally:
+        close(storage)
+
+
+def close(storage: optuna.storages.RDBStorage) -> None:
+    """From Python 3.13 on, a connection that is left open is a ResourceWarning."""
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 @pytest.mark.slow
@@ -114,9 +124,11 @@ def queue(name: str, parameters: list[dict[str, Any]]) -> None:
     from training.sweep.study import open_storage, open_study
 
     url = "sqlite:///logs/sweeps/quick/study.db"
-    study = open_study(open_storage(url, 20), "quick", read_sweep(Path(name)))
+    storage = open_storage(url, 20)
+    study = open_study(storage, "quick", read_sweep(Path(name)))
     for one in parameters:
         study.enqueue_trial(one)
+    close(storage)
 
 
 @pytest.mark.parametrize(
