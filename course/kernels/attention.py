@@ -43,7 +43,7 @@ def attention_kernel(
     dims = tl.arange(0, BLOCK_D)
     q_mask = (rows[:, None] < T) & (dims[None, :] < D)
     q = tl.load(q_ptr + base + rows[:, None] * D + dims[None, :], mask=q_mask, other=0.0)
-    scale *= LOG2_E
+    scale = tl.cast(scale, tl.float32) * LOG2_E  # torch.compile passes numbers as float64
     largest = tl.full([BLOCK_M], -float("inf"), dtype=tl.float32)
     total = tl.zeros([BLOCK_M], dtype=tl.float32)
     acc = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)

@@ -35,6 +35,7 @@ def gradient_of_keys_kernel(
     BLOCK_D: tl.constexpr,
 ):
     """Gradients by BLOCK_N keys and values, over the queries that see them."""
+    scale = tl.cast(scale, tl.float32)  # torch.compile passes numbers as float64
     head = tl.program_id(1).to(tl.int64)
     base = head * T * D
     dims = tl.arange(0, BLOCK_D)
@@ -81,6 +82,7 @@ def gradient_of_queries_kernel(
     BLOCK_D: tl.constexpr,
 ):
     """Gradient by BLOCK_M queries, over the keys that they see."""
+    scale = tl.cast(scale, tl.float32)
     head = tl.program_id(1).to(tl.int64)
     base = head * T * D
     dims = tl.arange(0, BLOCK_D)

@@ -38,7 +38,8 @@ def decode_kernel(
     split, splits = tl.program_id(1), tl.num_programs(1)
     length = tl.load(lengths_ptr + head // heads).to(tl.int32)
     dims = tl.arange(0, BLOCK_D)
-    q = tl.load(q_ptr + head * D + dims, mask=dims < D, other=0.0).to(tl.float32) * scale
+    q = tl.load(q_ptr + head * D + dims, mask=dims < D, other=0.0).to(tl.float32)
+    q *= tl.cast(scale, tl.float32)  # torch.compile passes numbers as float64
     largest = tl.full([], -1e30, dtype=tl.float32)  # of a part without any position
     total = tl.zeros([], dtype=tl.float32)
     acc = tl.zeros([BLOCK_D], dtype=tl.float32)

@@ -57,6 +57,7 @@ def layer_norm_kernel(
     x = tl.load(x_ptr + row * columns + offsets, mask=mask, other=0.0).to(tl.float32)
     mean = tl.sum(x, axis=0) / columns
     centered = tl.where(mask, x - mean, 0.0)  # beyond the row x is 0, and x - mean is not
+    eps = tl.cast(eps, tl.float32)  # torch.compile passes numbers as float64
     rstd = tl.rsqrt(tl.sum(centered * centered, axis=0) / columns + eps)
     weight = tl.load(weight_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
     result = centered * rstd * weight

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.helpers.triton_variants import FULL, Variant, all_variants
+from tests.helpers.triton_variants import FULL, Variant, all_variants, within_torch_compile
 
 BROKEN = """
 import triton
@@ -36,7 +36,8 @@ def threads(x):
 
 
 def compile_triton(variant: Variant, cc: int) -> dict[str, int]:
-    """Bytes of the code, of its shared memory per program, and of its stack per thread.
+    """Bytes of the code, of its shared memory per program, and of its stack per thread; and how
+    many instructions calculate in float64.
 
     What does not fit into registers is spilled to the stack.
     """
@@ -56,7 +57,12 @@ def compile_triton(variant: Variant, cc: int) -> dict[str, int]:
     target = GPUTarget("cuda", cc, 32)
     compiled = triton.compile(source, target=target, options=variant.options)
     code = compiled.asm["cubin"]
-    return {"size": len(code), "shared": compiled.metadata.shared, "stack": stack_of(code)}
+    return {
+        "size": len(code),
+        "shared": compiled.metadata.shared,
+        "stack": stack_of(code),
+        "doubles": len(re.findall(r"\b(?:add|sub|mul|fma|div|max)\.\S*f64\b", compiled.asm["ptx"])),
+    }
 
 
 def stack_of(code: bytes) -> int:
@@ -126,6 +132,7 @@ def main() -> None:
     for variant in all_variants():
         for cc in variant.targets:
             blocks[variant.name(cc)] = compile_triton(variant, cc) | {"cc": cc}
+    wide = {variant.name(90): compile_triton(variant, 90) for variant in within_torch_compile()}
     threads = {}
     for kernel, types in numba_kernels():
         name = f"{kernel.py_func.__module__}.{kernel.py_func.__name__}"
@@ -138,8 +145,8 @@ def main() -> None:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        found = {"triton": blocks, "numba": threads, "refused": refused(module)}
-        print(json.dumps(found))
+        found = {"triton": blocks, "within torch.compile": wide, "numba": threads}
+        print(json.dumps(found | {"refused": refused(module)}))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Every Triton kernel of lessons 29 to 34 with the types and constants it is launched with."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 HALF, WIDE, FULL, TOKENS, COUNT, NUMBER = "*fp16", "*bf16", "*fp32", "*i64", "i32", "fp32"
+DOUBLE = "fp64"  # what torch.compile makes of a Python number
 MULTIPLE = "i32:16"  # a size or a stride that 16 divides: loads of it are wide
 BOTH = (75, 90)
 NEWER = (90,)
@@ -33,10 +34,25 @@ class Variant:
         shown = (f"{name}={value}" for name, value in sizes)
         return " ".join([kernel, str(cc), self.types[self.kernel.arg_names[0]], *shown])
 
+    def numbers(self) -> list[str]:
+        """Names of the arguments that are Python numbers."""
+        return [name for name in self.kernel.arg_names if self.types.get(name) == NUMBER]
+
 
 def all_variants() -> list[Variant]:
     lessons = elements(), rows_and_losses(), products(), heads(), solutions()
     return [variant for lesson in lessons for variant in lesson]
+
+
+def within_torch_compile() -> list[Variant]:
+    """A variant of each kernel of the course with a Python number, as torch.compile launches it."""
+    last = {
+        variant.kernel: replace(variant, types=variant.types | dict.fromkeys(numbers, DOUBLE))
+        for variant in all_variants()
+        if (numbers := variant.numbers())
+        and variant.kernel.fn.__module__.startswith("course.kernels.")
+    }
+    return list(last.values())
 
 
 def elements() -> list[Variant]:

@@ -55,6 +55,21 @@ def test_every_kernel_compiles(compiled: dict) -> None:
 
 
 @pytest.mark.slow
+def test_numbers_of_torch_compile_are_not_calculated_with(compiled: dict) -> None:
+    """It passes a Python number as float64, in which a GPU is slow."""
+    found = {name: code["doubles"] for name, code in compiled["within torch.compile"].items()}
+    assert {name.split()[0].rpartition(".")[2] for name in found} == {
+        "layer_norm_kernel",
+        "decode_kernel",
+        "attention_kernel",
+        "gradient_of_keys_kernel",
+        "gradient_of_queries_kernel",
+    }
+    assert not any(found.values())
+    assert not any(code["doubles"] for code in compiled["triton"].values())
+
+
+@pytest.mark.slow
 def test_shared_memory_suffices(compiled: dict) -> None:
     too_large = {
         name: code["shared"]
