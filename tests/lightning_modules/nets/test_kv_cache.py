@@ -35,7 +35,7 @@ def _ids(rows: int = SLOTS, length: int = CONTEXT) -> Tensor:
 def test_prefill_and_decode_are_the_plain_forward(heads: int, on: tuple[bool, ...]) -> None:
     switches = dict(zip(SWITCHES, on, strict=True))
     config = GPTConfig(context=CONTEXT, width=16, heads=heads, **switches)
-    net, cache, ids = _net(config), _cache(config), _ids()
+    net, cache, ids = _net(config).double(), _cache(config, torch.float64), _ids()
     addresses = [tensor.data_ptr() for layer in cache.layers for tensor in layer]
     expected = net(ids)
     # Two slots in an order of their own, padded with what a decode step overwrites; then the third.
@@ -43,8 +43,8 @@ def test_prefill_and_decode_are_the_plain_forward(heads: int, on: tuple[bool, ..
     rows, padded = torch.tensor([2, 0]), ids[[2, 0], :5].clone()
     padded[1, 3:] = 14
     first = net(padded, cache=cache.prefill(5, rows))
-    torch.testing.assert_close(first[0], expected[2, :5], rtol=1e-5, atol=2e-5)
-    torch.testing.assert_close(first[1, :3], expected[0, :3], rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(first[0], expected[2, :5], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(first[1, :3], expected[0, :3], rtol=1e-9, atol=1e-9)
     net(ids[1:2, :1], cache=cache.prefill(1, torch.tensor([1])))
     for step in range(CONTEXT - 5):
         positions = (starts + step)[:, None]
@@ -53,7 +53,7 @@ def test_prefill_and_decode_are_the_plain_forward(heads: int, on: tuple[bool, ..
         assert hidden.shape == (SLOTS, 1, 16)
         found = net.logits(hidden[:, -1])
         wanted = expected[torch.arange(SLOTS), positions[:, 0]]
-        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=2e-5)
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
     assert addresses == [tensor.data_ptr() for layer in cache.layers for tensor in layer]
 
 
