@@ -25,9 +25,10 @@ COPY scripts ./scripts
 COPY serving ./serving
 COPY training ./training
 # On Linux torch itself is the CUDA build; the one for the CPU, much smaller, is in PyTorch's own index.
+# The server's user may not write bytecode there, and would compile all imports at every start.
 RUN case "$VARIANT" in cpu) backend="--torch-backend cpu" ;; cuda) backend="" ;; \
       *) echo "VARIANT is cpu or cuda, not $VARIANT" >&2; exit 2 ;; esac; \
-    /opt/uv/bin/uv pip install --python /opt/gpu-learning/bin/python \
+    /opt/uv/bin/uv pip install --compile-bytecode --python /opt/gpu-learning/bin/python \
       --constraint "$LOCK" $backend ".[$EXTRAS]"
 
 FROM ${BASE}
