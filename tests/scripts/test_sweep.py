@@ -1,6 +1,7 @@
 """``gpu-learning sweep`` with real fits of a few steps."""
 
 import multiprocessing
+import os
 import random
 import re
 import shlex
@@ -21,9 +22,13 @@ from scripts.cli import main
 from tests.helpers import forks
 from tests.helpers.commands import bad
 from training.runs import read_checkpoint
-from training.sweep.study import is_done
+from training.sweep.space import read_sweep
+from training.sweep.study import is_done, open_storage, open_study
 
 Run = Callable[..., tuple[int, str, str]]
+SQLITE = "sqlite:///logs/sweeps/quick/study.db"
+# postgresql://USER:PASSWORD@HOST/DATABASE, of a database that may be filled
+POSTGRES = os.environ.get("GPU_LEARNING_POSTGRES", "")
 QUICK = {
     "config": "configs/digits_cnn.yaml",
     "options": "{trainer.max_epochs: 2, trainer.limit_train_batches: 3, 'trainer.callbacks': []}",
@@ -39,8 +44,8 @@ def sweep_file(**changes: str) -> str:
     return "quick.yaml"
 
 
-def trials(url: str = "sqlite:///logs/sweeps/quick/study.db") -> list[FrozenTrial]:
-    storage = optuna.storages.RDBStorage(url)
+def trials(url: str = SQLITE) -> list[FrozenTrial]:
+    storage = open_storage(url, 20)
     try:
         return optuna.load_study(study_name="quick", storage=storage).get_trials()
     finally:
@@ -118,12 +123,8 @@ def test_a_trial_that_diverges_is_reported(gpu_learning: Run, workplace: Path) -
     assert "1 complete, 0 given up early, 1 failed" in out
 
 
-def queue(name: str, parameters: list[dict[str, Any]]) -> None:
+def queue(name: str, parameters: list[dict[str, Any]], url: str = SQLITE) -> None:
     """Makes the study, and has its first trials try these."""
-    from training.sweep.space import read_sweep
-    from training.sweep.study import open_storage, open_study
-
-    url = "sqlite:///logs/sweeps/quick/study.db"
     storage = open_storage(url, 20)
     study = open_study(storage, "quick", read_sweep(Path(name)))
     for one in parameters:
@@ -170,13 +171,17 @@ def test_wrong_usage(gpu_learning: Run, workplace: Path) -> None:
         assert gpu_learning("sweep", sweep_file(), *options)[0] == 2
 
 
-def start(name: str) -> Any:
+def start(name: str, *options: str) -> Any:
     """The command in a process of its own, which shares nothing with this one."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.helpers.forks", "training.sweep.trial"])
     process = context.Process(
         target=forks._run,
-        args=(["sweep", name, "--heartbeat=1"], Path.cwd(), Path(f"log_{time.monotonic_ns()}")),
+        args=(
+            ["sweep", name, "--heartbeat=1", *options],
+            Path.cwd(),
+            Path(f"log_{time.monotonic_ns()}"),
+        ),
     )
     process.start()
     return process
@@ -217,8 +222,8 @@ def test_killed_at_random_points_and_resumed(workplace: Path) -> None:
     check_complete(4, killed=3)
 
 
-def check_complete(count: int, killed: int = 0) -> None:
-    done = trials()
+def check_complete(count: int, killed: int = 0, url: str = SQLITE) -> None:
+    done = trials(url)
     assert not [one.number for one in done if one.state in (TrialState.RUNNING, TrialState.WAITING)]
     complete = [one for one in done if one.state == TrialState.COMPLETE]
     died = [one for one in done if one.state == TrialState.FAIL and not is_done(one)]
@@ -252,6 +257,32 @@ def test_two_workers_on_one_storage(workplace: Path) -> None:
     check_complete(6)
     workers = {one.user_attrs["worker"] for one in trials()}
     assert len(workers) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not POSTGRES, reason="needs a PostgreSQL database in GPU_LEARNING_POSTGRES")
+def test_workers_on_postgresql(workplace: Path) -> None:
+    """Two begin at once; one is killed within a trial, and the other one completes the sweep."""
+    storage = open_storage(POSTGRES, 20)
+    if "quick" in optuna.get_all_study_names(storage):
+        optuna.delete_study(study_name="quick", storage=storage)
+    close(storage)
+    name = sweep_file(trials="6", pruning="null")
+    queue(name, [], POSTGRES)
+    killed, other = (start(name, f"--storage={POSTGRES}") for _ in range(2))
+    deadline = time.monotonic() + 120
+    while not any(
+        one.state == TrialState.RUNNING
+        and one.user_attrs.get("worker", "").endswith(f":{killed.pid}")
+        for one in trials(POSTGRES)
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    killed.kill()
+    killed.join()
+    other.join()
+    assert other.exitcode == 0, [path.read_text() for path in Path().glob("log_*")]
+    check_complete(6, killed=1, url=POSTGRES)
 
 
 def test_ctrl_c_says_how_to_go_on(workplace: Path, capfd, monkeypatch) -> None:
