@@ -66,6 +66,11 @@ def minutes() -> dict[int, int]:
     return {entry["step"]: entry["minutes"] for entry in _lessons()}
 
 
+def outcomes() -> dict[int, str]:
+    """What one can do after each step; those that install have none."""
+    return {entry["step"]: entry["able_to"] for entry in _lessons()}
+
+
 def in_parts(found: Sequence[CoursePage]) -> dict[str, list[CoursePage]]:
     """Pages by the part of the course that they belong to, in order.
 

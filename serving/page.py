@@ -33,6 +33,8 @@ HEADERS = {
 # Steps beside which one draws a digit, and those beside which one writes with a model.
 DIGIT_STEPS = (10, 12, 17)
 TEXT_STEPS = (22, 25)
+# The first step after the installation.
+FIRST = 4
 # The step that explains softmax.
 SOFTMAX = "10-mnist-mlp"
 FOOTER = "<footer>This page talks to the server that it came from, and to nobody else.</footer>\n"
@@ -72,8 +74,18 @@ def course() -> Response:
     where = course_pages.folder()
     if where is None:
         return _html("Course", f'<p class="none">{MISSING}</p>', root="../", kind="course")
-    steps = _steps(list(course_pages.pages(where).values()), None, root="course/")
-    main = f"<article><h1>The course</h1>\n<p>One idea each. Read, run, look.</p>{steps}</article>"
+    found = list(course_pages.pages(where).values())
+    begin = next(page for page in found if page.step == FIRST)
+    hours = round(sum(course_pages.minutes().values()) / 60)
+    main = (
+        '<article class="index"><h1>The course</h1>\n<p>From the first tensor to a model that '
+        "answers over HTTP, and from there to GPU kernels of your own. Each step is one idea, with "
+        f"code to run and an exercise; all of them take about {hours} hours.</p>"
+        f'<p class="begin"><a href="course/{begin.name}">Begin with step {FIRST}</a>; steps 1 to 3'
+        " install what this server already runs on. Below each step is what you can do after it."
+        "</p>"
+        f"{_steps(found, None, root='course/')}</article>"
+    )
     return _html("Course", main, root="../", kind="course")
 
 
@@ -128,7 +140,8 @@ def _tries(page: CoursePage) -> str:
 
 
 def _steps(steps: Sequence[CoursePage], here: CoursePage | None, root: str = "") -> str:
-    """The parts of the course with their steps, for one of them or, with minutes, for all.
+    """The parts of the course with their steps: beside one of them, or, with what one can do
+    afterwards and the minutes, for all.
 
     ``root`` leads to the folder of the pages.
     """
@@ -143,7 +156,11 @@ def _steps(steps: Sequence[CoursePage], here: CoursePage | None, root: str = "")
 def _row(step: CoursePage, here: CoursePage | None, root: str) -> str:
     title = escape(step.title.removeprefix("Step "))
     link = f'<a href="{root}{step.name}"{_current(step == here)}>{title}</a>'
-    return f"<li>{link}{'' if here else _minutes(step)}</li>"
+    if here:
+        return f"<li>{link}</li>"
+    able = course_pages.outcomes().get(step.step)
+    told = f'<p class="able">{escape(able[0].upper() + able[1:])}.</p>' if able else ""
+    return f"<li>{link}{_minutes(step)}{told}</li>"
 
 
 def _minutes(step: CoursePage) -> str:

@@ -1,6 +1,7 @@
 """The callbacks in real runs of a small net on the embedded digits."""
 
 import random
+import re
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -283,6 +284,17 @@ def test_plain_progress_prints_the_mean_loss_of_the_epoch(
         printed = float(line.split("train/loss ")[1].split()[0])
         assert printed == pytest.approx(sum(losses) / half, abs=1e-4)
         assert printed != pytest.approx(losses[-1], abs=1e-3)
+
+
+def test_plain_progress_tells_a_small_loss_from_0(
+    capsys: pytest.CaptureFixture[str], device: str
+) -> None:
+    class Tiny(Small):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) * 1e-9
+
+    trainer(PlainProgress(), max_epochs=1).fit(Tiny(), datamodule=DigitsDataModule())
+    assert re.search(r"train/loss \d\.\de-09 ", capsys.readouterr().out)
 
 
 def test_plain_progress_repeats_no_old_validation(

@@ -111,6 +111,9 @@ def test_steps_are_in_parts_with_their_minutes_and_neighbors(url: str) -> None:
     for lesson in lessons:
         name = next(name for name in NAMES if name.startswith(f"{lesson.step:02}"))
         assert re.search(rf'"course/{name}">[^\n]*?</a> <span[^>]*>{lesson.minutes} min<', contents)
+        able = html.escape(lesson.able_to[0].upper() + lesson.able_to[1:])
+        assert contents.count(f'<p class="able">{able}.</p>') == 1
+    assert '<a href="course/04-tensors">Begin with step 4</a>' in contents
     for before, name, after in zip([None, *NAMES], NAMES, [*NAMES[1:], None], strict=False):
         document = httpx.get(f"{url}/ui/course/{name}").text
         for rel, beside in (("prev", before), ("next", after)):
@@ -233,7 +236,7 @@ def test_a_page_is_read_by_keyboard(visit, url: str) -> None:
         opened.keyboard.press("Tab")  # Try, Course
     opened.keyboard.press("Enter")
     opened.wait_for_url("**/ui/course")
-    opened.locator("article a").nth(NAMES.index("20-attention")).focus()
+    opened.locator(".steps a").nth(NAMES.index("20-attention")).focus()
     opened.keyboard.press("Enter")
     opened.wait_for_url("**/ui/course/20-attention")
     assert opened.locator("#steps [aria-current]").inner_text() == "20: Attention"
