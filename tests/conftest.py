@@ -47,6 +47,8 @@ SPREAD = (
     "tests/scripts/test_processes.py",
     "tests/scripts/test_resume.py",
     "tests/callbacks/test_compile.py",
+    "tests/course/kernels/test_lessons_of_kernels.py::test_verify_on_a_gpu",
+    "tests/course/test_pages.py::test_training_commands_run",
     "tests/inference/runtimes/test_cuda_graphs.py::test_a_graph_of_compiled_code",
 )
 LIGHTNING_LOGGERS = (
