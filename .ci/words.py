@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-UNIT = r"(?:one|nats|tokens?|images|steps|requests|sequences|epochs|batches|bytes|bits|lines|rows|[GM]B)"  # noqa: E501
+UNIT = r"(?:one|nats|times|tokens?|images|steps|requests|sequences|epochs|batches|bytes|bits|lines|rows|[GM]B)"  # noqa: E501
 PER = r"(?:second|step|epoch|character|token|batch|file|device|parameter|request|line|row)"
 IZE = "custom|general|initial|maxim|memor|minim|normal|optim|organ|quant|real|recogn|regular"
 IZE += "|serial|special|standard|summar|synchron|token|util|vector|visual"

@@ -1,4 +1,7 @@
-"""The kinds of file that an export can write, and how far each may stray from eager."""
+"""The kinds of file that an export can write, and how far each may stray from eager.
+
+What reads them is chosen in :mod:`inference.load`; a new format is entered in both.
+"""
 
 import copy
 import io
