@@ -1,7 +1,7 @@
 """The time that every parser of input takes grows with the input, not with its square.
 
-Twice the input may take 2.8 times as long, halfway from 2 to the 4 of a square. Two doublings are
-measured at once: a cache that the larger input no longer fits is then paid for once in two.
+Twice the input may take 2.6 times as long: 2 and what the machine's other work costs. Two doublings
+are measured at once: a cache that the larger input no longer fits is then paid for once in two.
 """
 
 import gc
@@ -29,7 +29,7 @@ from serving.wire import read_json
 from training.parser import _load_bounded
 
 WIDE = Settings(Path(), max_options=10**9, max_stops=10**9, max_stop=10**9)
-ROUNDS, MOST = 7, 2.8
+ROUNDS = 7
 # What is done sooner holds nobody up, and is measured by how caches are filled.
 SHORTEST = 0.004
 FORM = "multipart/form-data; boundary="
@@ -59,7 +59,7 @@ def _growth(parse: Callable[[Any], Any], make: Callable[[int], Any], size: int) 
             ]
             short, long = (min(seconds) for seconds in zip(*pairs, strict=True))
             growth = min(growth, math.sqrt(long / max(short, SHORTEST)))
-            if growth < MOST:
+            if growth < 2.6:
                 break
     finally:
         gc.enable()
@@ -78,8 +78,8 @@ def _repeated(piece: Any) -> Callable[[int], Any]:
     ],
 )
 def test_templates(piece: str) -> None:
-    assert _growth(Template, lambda size: "{{" + _repeated(piece)(size), 1 << 18) < MOST
-    assert _growth(Template, _repeated(piece), 1 << 18) < MOST
+    assert _growth(Template, lambda size: "{{" + _repeated(piece)(size), 1 << 18) < 2.6
+    assert _growth(Template, _repeated(piece), 1 << 18) < 2.6
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_conversations(roles: tuple[str, ...]) -> None:
     def turns(size: int) -> list[tuple[str, str]]:
         return [(roles[number % len(roles)], "a") for number in range(size)]
 
-    assert _growth(lambda messages: template.conversation(messages, 10**9), turns, 10_000) < MOST
+    assert _growth(lambda messages: template.conversation(messages, 10**9), turns, 10_000) < 2.6
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_json(start: str, piece: str, end: str, size: int) -> None:
     def make(size: int) -> bytes:
         return f"{start}{_repeated(piece)(size)}{end}".encode("latin-1")
 
-    assert _growth(lambda body: read_json(body, Settings(Path())), make, size) < MOST
+    assert _growth(lambda body: read_json(body, Settings(Path())), make, size) < 2.6
 
 
 def test_ndjson(tmp_path: Path) -> None:
@@ -125,13 +125,13 @@ def test_ndjson(tmp_path: Path) -> None:
         path.write_text(f"{row}\n" * size)
         return path
 
-    assert _growth(lambda path: list(read_pairs(path)), make, 5_000) < MOST
+    assert _growth(lambda path: list(read_pairs(path)), make, 5_000) < 2.6
 
 
 @pytest.mark.parametrize("piece", ["YWFh", "=", "data:", ",", "\xe4", "\n"])
 def test_base64(piece: str) -> None:
-    assert _growth(_decoded, _repeated(piece), 1 << 22) < MOST
-    assert _growth(_decoded, lambda size: "data:," + _repeated(piece)(size), 1 << 22) < MOST
+    assert _growth(_decoded, _repeated(piece), 1 << 22) < 2.6
+    assert _growth(_decoded, lambda size: "data:," + _repeated(piece)(size), 1 << 22) < 2.6
 
 
 @pytest.mark.parametrize(
@@ -148,13 +148,13 @@ def test_base64(piece: str) -> None:
 )
 def test_multipart(boundary: str, piece: bytes) -> None:
     kind = FORM + boundary
-    assert _growth(lambda body: read_form(kind, body, 64), _repeated(piece), 1 << 22) < MOST
-    assert _growth(lambda body: read_form(kind, body, 10**9), _repeated(piece), 1 << 19) < MOST
+    assert _growth(lambda body: read_form(kind, body, 64), _repeated(piece), 1 << 22) < 2.6
+    assert _growth(lambda body: read_form(kind, body, 10**9), _repeated(piece), 1 << 19) < 2.6
 
 
 @pytest.mark.parametrize("piece", ["boundary=", 'boundary="', ";", " "])
 def test_content_types(piece: str) -> None:
-    assert _growth(lambda kind: read_form(kind, b"", 64), _repeated(piece), 1 << 22) < MOST
+    assert _growth(lambda kind: read_form(kind, b"", 64), _repeated(piece), 1 << 22) < 2.6
 
 
 def test_options() -> None:
@@ -164,8 +164,8 @@ def test_options() -> None:
     def stops(size: int) -> dict[str, list[str]]:
         return {"stop": ["a" * 16] * size}
 
-    assert _growth(lambda given: sampling_options(given, 64, WIDE), unknown, 20_000) < MOST
-    assert _growth(lambda given: sampling_options(given, 64, WIDE), stops, 20_000) < MOST
+    assert _growth(lambda given: sampling_options(given, 64, WIDE), unknown, 20_000) < 2.6
+    assert _growth(lambda given: sampling_options(given, 64, WIDE), stops, 20_000) < 2.6
 
 
 @pytest.mark.parametrize(("stop", "text"), [("a", "a"), ("ab", "ab"), ("ab", "a"), ("aab", "aab")])
@@ -177,7 +177,7 @@ def test_stop_strings(stop: str, text: str) -> None:
         for character in text * (4 * size // len(text)):
             stream.push("abc".index(character))
 
-    assert _growth(run, lambda size: size, 1024) < MOST
+    assert _growth(run, lambda size: size, 1024) < 2.6
 
 
 @pytest.mark.parametrize(
@@ -194,4 +194,4 @@ def test_stop_strings(stop: str, text: str) -> None:
     ],
 )
 def test_yaml(make: Callable[[int], str]) -> None:
-    assert _growth(_load_bounded, make, 3000) < MOST
+    assert _growth(_load_bounded, make, 3000) < 2.6
