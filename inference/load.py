@@ -22,7 +22,12 @@ BEST = {
     "cuda": ("pt2", "pt2-fp16", "torchscript", "pth"),
 }
 COMPILED = ("pt2", "pt2-fp16")
-RUNTIMES = (*BEST["cpu"], "pt2-fp16")
+# The package that runs each format: a new one is entered here and in BEST.
+PACKAGES = {
+    **dict.fromkeys(("onnx", "onnx-int8"), "onnxruntime"),
+    **dict.fromkeys(("executorch", "executorch-int8"), "executorch"),
+    **dict.fromkeys(("torchscript", "int8", "pt2", "pt2-fp16", "pth"), "torch"),
+}
 
 
 def load(
@@ -63,8 +68,8 @@ def load(
     else:
         raise ValueError(f"{folder} is a {manifest.task} model; load cannot run it")
     if runtime is not None:
-        if runtime not in manifest.files or runtime not in RUNTIMES:
-            there = ", ".join(name for name in manifest.files if name in RUNTIMES)
+        if runtime not in manifest.files or runtime not in PACKAGES:
+            there = ", ".join(name for name in manifest.files if name in PACKAGES)
             raise ValueError(f"{folder} has no {runtime} to run; it has {there or 'none'}")
         if compile and runtime not in COMPILED:
             raise ValueError(
@@ -96,20 +101,21 @@ def load(
 def _missing(name: str) -> str | None:
     from importlib.util import find_spec
 
-    packages = {"onnx": "onnxruntime", "executorch": "executorch"}
-    package = packages.get(name.removesuffix("-int8"), "torch")
+    package = PACKAGES[name]
     return None if find_spec(package) else f"{name} needs {package}, which is not installed"
 
 
 def _open(
     manifest: Manifest, file: ArtifactFile, device: str, threads: int | None, compile: bool
 ) -> Runtime:
-    if file.format in ("onnx", "onnx-int8"):
+    package = PACKAGES[file.format]
+    if package == "onnxruntime":
         return OnnxRuntime(file, device, threads)
-    if file.format in ("executorch", "executorch-int8"):
+    if package == "executorch":
         from inference.runtimes.executorch_runtime import ExecutorchRuntime
 
         return ExecutorchRuntime(file, device, threads)
+    assert package == "torch", f"nothing here opens the files of {package}"
     from inference.runtimes.torch_runtime import TorchRuntime
 
     # Files that take pixels themselves are of nets for gray images.

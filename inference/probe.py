@@ -32,7 +32,7 @@ for _name in FORBIDDEN:
 
 import numpy as np  # noqa: E402
 
-from inference.load import load  # noqa: E402
+from inference.load import PACKAGES, load  # noqa: E402
 from inference.manifest import read_manifest  # noqa: E402
 from inference.model import Model  # noqa: E402
 
@@ -74,10 +74,12 @@ class Probe:
     def int8_operations(self, folder: str, format: str, inputs: str) -> dict[str, Any]:
         """Names of the 8-bit operations that one run executes."""
         batch = np.load(inputs, allow_pickle=False)[:2]
-        if format.startswith("onnx"):
+        package = PACKAGES[format]
+        if package == "onnxruntime":
             return {"operations": _onnx_operations(folder, format, batch)}
-        if format.startswith("executorch"):
+        if package == "executorch":
             return {"operations": _executorch_operations(folder, format)}
+        assert package == "torch", f"nothing here finds the 8-bit operations of {package}"
         return {"operations": _torch_operations(self._models[format], batch)}
 
     def logits(

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.classification import binary_accuracy
 
+from lightning_modules.clippable import clippable
 from lightning_modules.nets import MLP
-from lightning_modules.optimizers import clippable
 
 Batch = tuple[Tensor, Tensor]
 

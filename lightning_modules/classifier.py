@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
-from lightning_modules.optimizers import clippable
+from lightning_modules.clippable import clippable
 
 Batch = tuple[Tensor, Tensor]
 

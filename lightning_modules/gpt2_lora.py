@@ -11,11 +11,11 @@ from torchmetrics import MeanMetric
 
 from datamodules.hub import pretrained_folder
 from lightning_modules.adapters import adapt, plain_weights, target_modules
+from lightning_modules.clippable import clippable
 from lightning_modules.gpt2_base import load_base
 from lightning_modules.nets.causal_loss import CausalLoss
 from lightning_modules.nets.gpt import GPT
 from lightning_modules.nets.gpt2 import from_gpt2, from_gpt2_config
-from lightning_modules.optimizers import clippable
 
 
 class GPT2LoRA(pl.LightningModule):

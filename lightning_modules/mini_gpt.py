@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from lightning_modules.clippable import clippable
 from lightning_modules.nets.gpt import GPT, GPTConfig
-from lightning_modules.optimizers import clippable
 from lightning_modules.sharding import shard
 
 Batch = tuple[Tensor, Tensor]

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.clippable import clippable
 from lightning_modules.nets import MLP
-from lightning_modules.optimizers import clippable
 
 Batch = tuple[Tensor, Tensor]
 

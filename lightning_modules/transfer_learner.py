@@ -18,8 +18,8 @@ from lightning_modules.backbones import (
     pretrained_weights,
 )
 from lightning_modules.classifier import ImageClassifier
+from lightning_modules.clippable import clippable
 from lightning_modules.nets import CNN
-from lightning_modules.optimizers import clippable
 
 
 class TransferLearner(ImageClassifier):

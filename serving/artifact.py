@@ -26,6 +26,10 @@ _PRECISION = {
     "onnx-int8": "I8",
     "torchscript": "F32",
     "pt2": "F32",
+    "executorch": "F32",
+    "executorch-int8": "I8",
+    "pt2-fp16": "F16",
+    "pth": "F32",
 }
 # A net with all of these on is GPT-2's architecture.
 _GPT2 = ("pre_norm", "gelu", "output_projection", "qkv_bias", "bias")

@@ -128,10 +128,13 @@ def load(artifact: Artifact, settings: Settings, notifier: Notifier) -> Loaded:
 
 
 def _device(asked: str, artifact: Artifact) -> str:
-    """``auto`` takes the CPU where the model has an ONNX file, which is fast there."""
+    """``auto`` takes the CPU for an ONNX file, fast there, and for what runs nowhere else."""
     if asked != "auto":
         return asked
-    if "onnx" in artifact.manifest.files:
+    from inference.load import BEST
+
+    formats = artifact.manifest.files
+    if "onnx" in formats or not any(name in formats for name in BEST["cuda"]):
         return "cpu"
     import torch
 

@@ -47,7 +47,7 @@ def spelled_prompt(
     tokenizer: Tokenizer, ids: Sequence[int], scores: Sequence[TokenScore]
 ) -> list[TokenLogprob]:
     """The same for a prompt: its first token, and the scored ones after it."""
-    from inference.text.tokenizer import TextStream
+    from inference.text.text_stream import TextStream
 
     stream, offsets = TextStream(tokenizer), []
     for token in ids:

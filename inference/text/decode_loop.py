@@ -12,7 +12,8 @@ from inference.text.prefix import choose_slot
 from inference.text.scores import TokenScore
 from inference.text.slot import Slot
 from inference.text.step import Step
-from inference.text.tokenizer import TextStream, Tokenizer
+from inference.text.text_stream import TextStream
+from inference.text.tokenizer import Tokenizer
 
 
 class Generation:

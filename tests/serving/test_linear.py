@@ -18,7 +18,8 @@ import pytest
 from datamodules import CharTokenizer
 from datamodules.pairs import read_pairs
 from inference.text.templates import BRACES
-from inference.text.tokenizer import TextStream, Tokenizer
+from inference.text.text_stream import TextStream
+from inference.text.tokenizer import Tokenizer
 from serving.errors import ApiError
 from serving.forms import read_form
 from serving.ollama.classify_routes import _decoded

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from inference.load import PACKAGES
 from inference.manifest import read_manifest
 from inference.text.artifact import BEST
 from inference.text.templates import as_ollama
-from serving.artifact import SHOWING, Artifact, _human
+from serving.artifact import _PRECISION, SHOWING, Artifact, _human
 from serving.errors import ApiError
+from serving.loaded import _device
 from serving.ollama.durations import seconds
 from serving.options import sampling_options, token_limit
 from serving.prompts import text_of, turns
@@ -206,3 +208,28 @@ def test_what_has_embeddings_lists_them(models: Path) -> None:
     assert capabilities("onnx", "int8") == ["completion", "embedding"]
     digits = Artifact.of(read_manifest(models / "digits"), 0)
     assert digits.capabilities == ["vision-classification"]
+
+
+def test_every_format_has_a_precision() -> None:
+    assert set(_PRECISION) == set(BEST) - {"gguf-adapter"} | set(PACKAGES)
+
+
+@pytest.mark.parametrize(
+    ("formats", "expected"),
+    [
+        (("onnx", "torchscript"), "cpu"),
+        (("torchscript",), "cuda"),
+        (("pt2-fp16",), "cuda"),
+        (("executorch",), "cpu"),
+        (("onnx-int8", "safetensors"), "cpu"),
+    ],
+)
+def test_images_are_classified_where_a_format_can_run(
+    models: Path, formats: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    manifest = read_manifest(models / "digits")
+    (file,) = manifest.files.values()
+    artifact = Artifact(replace(manifest, files=dict.fromkeys(formats, file)), 0)
+    assert _device("auto", artifact) == expected
+    assert _device("cpu", artifact) == "cpu"

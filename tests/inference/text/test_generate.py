@@ -10,7 +10,8 @@ from datamodules import CharTokenizer
 from inference.text.decode_loop import Generation
 from inference.text.generate import TextGenerator
 from inference.text.sampling import Sampler, SamplingOptions, sample_next_token
-from inference.text.tokenizer import TextStream, Tokenizer
+from inference.text.text_stream import TextStream
+from inference.text.tokenizer import Tokenizer
 from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig
 
 CHARACTERS = " .acdeghlmnorst"

@@ -3,7 +3,8 @@
 import random
 
 from datamodules import CharTokenizer
-from inference.text.tokenizer import TextStream, Tokenizer
+from inference.text.text_stream import TextStream
+from inference.text.tokenizer import Tokenizer
 
 
 def _expected(text: str, stops: list[str]) -> str:

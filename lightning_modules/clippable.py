@@ -1,4 +1,4 @@
-"""What every fused optimizer here needs to work with the Trainer's gradient clipping."""
+"""Fused optimizers and the Trainer's gradient clipping."""
 
 from typing import TypeVar
 
