@@ -35,8 +35,9 @@ def main(argv: Sequence[str]) -> int:
         device=arguments.device,
         cache=not arguments.no_cache,
         compile=arguments.compile,
+        kernels=arguments.kernels,
     )
-    if arguments.compile:
+    if arguments.compile or arguments.kernels:
         print("compiling, which takes up to a minute ...", file=sys.stderr)
         few = dataclasses.replace(options, max_new_tokens=min(3, options.max_new_tokens))
         generator.generate([prompt], few, arguments.truncate, arguments.raw)
@@ -130,6 +131,9 @@ def _parser() -> Parser:
     parser.add_argument("--format", help="file of the artifact; the most exact by default")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--compile", action="store_true", help="torch.compile the step")
+    parser.add_argument(
+        "--kernels", action="store_true", help="the step by Triton kernels (GPT-2's kind, CUDA)"
+    )
     parser.add_argument("--no-cache", action="store_true", help="compute the whole text each time")
     parser.add_argument("--json", action="store_true", help="one JSON object a text")
     return parser

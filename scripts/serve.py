@@ -50,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
         device=arguments.device,
         slots=arguments.slots,
         compile=arguments.compile,
+        kernels=arguments.kernels,
         reuse=arguments.reuse_prefix,
         max_queue=arguments.max_queue,
         max_loaded=arguments.max_loaded,
@@ -102,6 +103,9 @@ def _parser() -> Parser:
     parser.add_argument("--slots", type=int, default=64, help="texts at once (%(default)s)")
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile the step; a model takes a minute"
+    )
+    parser.add_argument(
+        "--kernels", action="store_true", help="the step by Triton kernels (GPT-2's kind, CUDA)"
     )
     parser.add_argument(
         "--reuse-prefix",

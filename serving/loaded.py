@@ -111,6 +111,7 @@ def load(artifact: Artifact, settings: Settings, notifier: Notifier) -> Loaded:
             slots=1 if only_onnx else settings.slots,
             device=settings.device,
             compile=settings.compile,
+            kernels=settings.kernels,
         )
         reuse = settings.reuse
         if reuse is None:

@@ -1,6 +1,6 @@
 """A GPT for inference: its net over a static key-value cache, from its weights alone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -102,6 +102,19 @@ class CachedGPT:
         """Logits (T, vocab_size), float32, after each of up to ``context`` tokens, on the CPU."""
         tokens = torch.tensor([ids], device=self.device)
         return self.logits(self.prefill(tokens))[0].float().cpu()
+
+
+def compiled_decode(model: CachedGPT) -> Callable[[Tensor, Tensor, int], Tensor]:
+    """``model.decode`` compiled, without checks in every step that its net is as it was."""
+
+    def decode(ids: Tensor, positions: Tensor, length: int) -> Tensor:
+        return model.decode(ids, positions, length)
+
+    # What is compiled is kept with a function's code. Without those checks another model of the
+    # same shapes would get it, so each has a code object of its own.
+    decode.__code__ = decode.__code__.replace()
+    skip = torch.compiler.skip_guard_on_all_nn_modules_unsafe
+    return torch.compile(decode, options={"guard_filter_fn": skip})
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

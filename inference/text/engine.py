@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inference.text.cached_gpt import CachedGPT
+from inference.text.cached_gpt import CachedGPT, compiled_decode
+from inference.text.fused_gpt import FusedGPT
 from inference.text.graphs import captured
 from inference.text.sampling import Sampler
 from inference.text.scores import Scores, score_prompt
@@ -39,6 +40,7 @@ class DecodeEngine:
         cache: with false the whole sequence is computed again for every token, as a loop without a
             cache does; for comparison, with one slot.
         compile: compile the step with torch.compile before it is captured; takes about a minute.
+            Of a :class:`FusedGPT` it compiles what samples alone.
 
     Raises:
         ValueError: several slots without a cache.
@@ -67,8 +69,9 @@ class DecodeEngine:
         if compile:
             # Apart: one is compiled for a first length and then for all, the others as they are.
             # What sorts a large vocabulary is not: nothing is gained, and torch 2.11 cannot.
-            self._run_model = _compiled_decode(model)
-            self._run_greedy = torch.compile(self._sample, dynamic=False)
+            if not isinstance(model, FusedGPT):
+                self._run_model = compiled_decode(model)
+                self._run_greedy = torch.compile(self._sample, dynamic=False)
             self.sampler.select_few = torch.compile(self.sampler.select, dynamic=False)
 
     def start(self, slots: Sequence[Slot]) -> None:
@@ -209,9 +212,12 @@ class DecodeEngine:
 
     def _decode(self, length: int, mode: int, adjusted: bool, scored: bool) -> None:
         """One step over the static tensors: takes ``_ids`` at ``_positions``, replaces both."""
-        hidden = self._run_model(self._ids, self._positions, length)
+        hidden = self._run_model(self._ids, self._positions, length)[:, -1]
+        if isinstance(self.model, FusedGPT) and mode == GREEDY and not (adjusted or scored):
+            self.model.next_tokens(hidden, self._ids, self._positions, self.vocab_size)
+            return
         sample = self._run_greedy if mode == GREEDY else self._sample
-        sample(hidden[:, -1], mode, adjusted, scored)
+        sample(hidden, mode, adjusted, scored)
 
     def _sample(self, hidden: Tensor, mode: int, adjusted: bool, scored: bool) -> None:
         raw = self.model.logits(hidden)  # (B, the model's V)
@@ -269,19 +275,6 @@ class DecodeEngine:
         graph = captured(work, self.device, self._pool)
         self._pool = self._pool or graph.pool()
         return graph
-
-
-def _compiled_decode(model: CachedGPT) -> Callable[[Tensor, Tensor, int], Tensor]:
-    """``model.decode`` compiled, without checks in every step that its net is as it was."""
-
-    def decode(ids: Tensor, positions: Tensor, length: int) -> Tensor:
-        return model.decode(ids, positions, length)
-
-    # What is compiled is kept with a function's code. Without those checks another model of the
-    # same shapes would get it, so each has a code object of its own.
-    decode.__code__ = decode.__code__.replace()
-    skip = torch.compiler.skip_guard_on_all_nn_modules_unsafe
-    return torch.compile(decode, options={"guard_filter_fn": skip})
 
 
 def _bucket(length: int) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from inference.text.cached_gpt import CachedGPT
 from inference.text.decode_loop import DecodeLoop, Generation
 from inference.text.engine import DecodeEngine
+from inference.text.fused_gpt import FusedGPT
 from inference.text.grammar import Grammar, GrammarCompiler
 from inference.text.options import SamplingOptions
 from inference.text.templates import fill
@@ -28,11 +29,13 @@ class TextGenerator:
         dtype: of weights and cache; None for bfloat16 on a GPU and float32 elsewhere.
         slots: sequences that are generated at once.
         cache, compile: see :class:`~inference.text.engine.DecodeEngine`.
+        kernels: decode with the Triton kernels of :class:`~inference.text.fused_gpt.FusedGPT`.
         template: prompt in which ``{question}`` is replaced by what is asked; None for a model that
             continues the prompt as it is.
 
     Raises:
-        ValueError: weights, config and tokenizer that do not belong together.
+        ValueError: weights, config and tokenizer that do not belong together, or ``kernels`` where
+            they cannot run.
 
     Example::
 
@@ -52,6 +55,7 @@ class TextGenerator:
         cache: bool = True,
         compile: bool = False,
         template: str | None = None,
+        kernels: bool = False,
     ) -> None:
         if tokenizer.vocab_size > config["vocab_size"]:
             raise ValueError(
@@ -66,7 +70,8 @@ class TextGenerator:
             dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
         self.tokenizer = tokenizer
         self.template = template
-        self.model = CachedGPT(config, weights, slots, device, dtype)
+        net = FusedGPT if kernels else CachedGPT
+        self.model = net(config, weights, slots, device, dtype)
         self.engine = DecodeEngine(self.model, tokenizer.vocab_size, cache, compile)
 
     @classmethod
@@ -80,6 +85,7 @@ class TextGenerator:
         cache: bool = True,
         compile: bool = False,
         threads: int | None = None,
+        kernels: bool = False,
     ) -> "TextGenerator":
         """From an artifact, ``models/<name>``, or from a GPT-2 in transformers' format.
 
@@ -87,8 +93,8 @@ class TextGenerator:
             folder: what ``gpu-learning export`` wrote; or a folder with ``config.json``,
                 ``model.safetensors`` and the tokenizer.
             format: the artifact's file to take; None for the most exact that there is.
-            slots, device, dtype, cache, compile: as for the class; an ``onnx`` file runs on the CPU
-                in float32, one sequence at a time.
+            slots, device, dtype, cache, compile, kernels: as for the class; an ``onnx`` file runs
+                on the CPU in float32, one sequence at a time.
             threads: threads inside an operation, of torch for the whole process; None for the
                 library's default.
 
@@ -113,10 +119,12 @@ class TextGenerator:
             # What lies beside it for other programs is a part of the artifact, too.
             read_manifest(folder).check(skip=("tokenizer", artifact.format))
         if artifact.format == "onnx":
-            if device == "cuda" or compile or slots > 1 or dtype not in (None, torch.float32):
+            changed = compile or kernels or slots > 1 or dtype not in (None, torch.float32)
+            if device == "cuda" or changed:
                 raise ValueError(
                     f"the onnx file of {folder} runs on the CPU as it is, in float32 with one "
-                    "slot; take another format for a GPU, compiling, slots or another dtype"
+                    "slot; take another format for a GPU, compiling, kernels, slots or another "
+                    "dtype"
                 )
             return cls._around(artifact, cache, threads)
         if threads:
@@ -131,6 +139,7 @@ class TextGenerator:
             cache,
             compile,
             artifact.template,
+            kernels,
         )
 
     @classmethod

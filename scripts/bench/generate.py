@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: greedy (%(default)s)")
     parser.add_argument("--compile", action="store_true", help="also with the step compiled (GPU)")
+    parser.add_argument("--kernels", action="store_true", help="also by Triton kernels (GPU)")
     parser.add_argument("--only-ours", action="store_true", help="without the slow loops")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args(argv[1:])
@@ -79,9 +81,10 @@ def _measure(arguments: argparse.Namespace, device: str) -> dict[str, dict[str, 
     for batch in map(int, arguments.batch.split(",")):
         ours = _ours(net, config, device, prompt, options, batch)
         candidates[f"sampler, {batch} at once"] = (batch, ours)
-        if arguments.compile:
-            ours = _ours(net, config, device, prompt, options, batch, compile=True)
-            candidates[f"sampler compiled, {batch} at once"] = (batch, ours)
+        for asked in ("compile", "kernels"):
+            if getattr(arguments, asked):
+                ours = _ours(net, config, device, prompt, options, batch, **{asked: True})
+                candidates[f"sampler, --{asked}, {batch} at once"] = (batch, ours)
     for _, run in candidates.values():
         run()  # allocates, captures, compiles
 
@@ -106,8 +109,7 @@ def _ours(
     prompt: list[int],
     options: SamplingOptions,
     batch: int,
-    cache: bool = True,
-    compile: bool = False,
+    **ways: Any,
 ) -> Callable[[], None]:
     tokenizer = letter_tokenizer(config.vocab_size)
     generator = TextGenerator(
@@ -116,8 +118,7 @@ def _ours(
         tokenizer,
         device,
         slots=batch,
-        cache=cache,
-        compile=compile,
+        **ways,
     )
     text = tokenizer.decode(prompt)
 
