@@ -22,7 +22,7 @@ BEST = {
     "cuda": ("pt2", "pt2-fp16", "torchscript", "pth"),
 }
 COMPILED = ("pt2", "pt2-fp16")
-# The package that runs each format: a new one is entered here and in BEST.
+# The package that runs each format; a new format is entered here and in BEST, a package in _open.
 PACKAGES = {
     **dict.fromkeys(("onnx", "onnx-int8"), "onnxruntime"),
     **dict.fromkeys(("executorch", "executorch-int8"), "executorch"),

@@ -55,6 +55,11 @@ def _score(cli: TrainCLI, data: Any, metric: str) -> float:
     checkpoint: Any = cli.trainer.checkpoint_callback
     if checkpoint is None or checkpoint.monitor != metric:
         raise ValueError(f"{metric} is not what this config monitors; add --checkpoint.monitor")
+    if checkpoint.best_model_score is None:
+        raise ValueError(
+            f"nothing was validated, so there is no {metric}; an epoch must end within the run, "
+            "with --data.init_args.val_size above 0"
+        )
     return checkpoint.best_model_score.item()
 
 

@@ -51,6 +51,15 @@ def test_bench_fit_counts_its_runs(gpu_learning, device: str) -> None:
     assert report["summary"]["test accuracy, mean"] == sum(accuracies) / 2
 
 
+def test_bench_fit_needs_a_validation_for_its_metric(gpu_learning) -> None:
+    code, _, err = gpu_learning(
+        *("bench", "fit", "-c", "configs/digits_cnn.yaml", "--metric", "val/acc", "--seeds", "1"),
+        *("--trainer.max_steps=3", "--trainer.val_check_interval=1.0"),
+    )
+    assert code == 1
+    assert "nothing was validated, so there is no val/acc; an epoch must end" in err
+
+
 def test_bench_scaling_compares_one_device_with_several() -> None:
     config = ["-c", "configs/digits_cnn.yaml", "--data.init_args.batch_size"]
     assert list(bench_scaling.arms([*config, "33"], 2, "ddp")) == [
