@@ -36,26 +36,34 @@ def main(argv: Sequence[str]) -> int:
         with running_server(models, *options) as (url, pid):
             report = asyncio.run(_measure(url, pid, arguments))
     # On a GPU in half precision, sums are rounded in another way for another number of sequences.
-    exact = not report.pop("on_gpu")
+    report["exact"] = exact = not report.pop("on_gpu")
     report["where"] = device_name("cpu" if exact else "cuda")
     if arguments.json:
         print(json.dumps(report))
         return 0
-    print(f"{report['streams']} streams of {report['tokens']} tokens on {report['where']}")
-    print(table({name: report[name] for name in ("together", "one at a time")}, "tokens/s"))
-    print(f"ratio       {report['ratio']:>12.1f}")
-    cost = report["processor_ms_per_token"]
-    print(
-        f"processor time of the server per token: {cost['together']:.3f} ms together, "
-        f"{cost['one by one']:.3f} ms one by one"
-    )
-    rounding = "" if exact else "; half precision rounds with the size of the batch"
-    print(f"texts equal one by one: {report['equal']} of {report['compared']}{rounding}")
-    print(f"a late request's first token after {report['first_token_ms']:.1f} ms (median)")
-    if arguments.soak:
-        rows = ", ".join(f"{value:,.1f}" for value in report["memory_mib"])
-        print(f"memory over {arguments.soak:,} requests, MiB: {rows}")
+    print("\n".join(lines(report, arguments.soak)))
     return 1 if exact and report["equal"] < report["compared"] else 0
+
+
+def lines(report: dict[str, Any], soak: int) -> list[str]:
+    """What is printed of a report, where no JSON is asked for."""
+    rates = {name: report[name] for name in ("together", "one at a time")}
+    costs = ", ".join(
+        f"{ms:.3f} ms {name}" for name, ms in report["processor_ms_per_token"].items()
+    )
+    rounding = "" if report["exact"] else "; half precision rounds with the size of the batch"
+    rows = [
+        f"{report['streams']} streams of {report['tokens']} tokens on {report['where']}",
+        table(rates, "tokens/s"),
+        f"ratio       {report['ratio']:>12.1f}",
+        f"processor time of the server per token: {costs}",
+        f"texts equal one by one: {report['equal']} of {report['compared']}{rounding}",
+        f"a late request's first token after {report['first_token_ms']:.1f} ms (median)",
+    ]
+    if soak:
+        memory = ", ".join(f"{value:,.1f}" for value in report["memory_mib"])
+        rows.append(f"memory over {soak:,} requests, MiB: {memory}")
+    return rows
 
 
 def _parser() -> Parser:

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from scripts.bench.serve import lines
+
 
 def test_a_short_run(gpu_learning) -> None:
     pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
@@ -17,6 +19,11 @@ def test_a_short_run(gpu_learning) -> None:
     assert report["first_token_ms"] > 0
     assert set(report["processor_ms_per_token"]) == {"together", "one at a time"}
     assert len(report["memory_mib"]) == 10
+    shown = "\n".join(lines(report, soak=20))
+    costs = report["processor_ms_per_token"]
+    assert f"{costs['together']:.3f} ms together, {costs['one at a time']:.3f} ms one at" in shown
+    assert "texts equal one by one: 6 of 6\n" in shown
+    assert "memory over 20 requests, MiB: " in shown
 
 
 def test_what_cannot_be_measured_is_said_before_the_server_starts(gpu_learning) -> None:
