@@ -16,6 +16,7 @@ from inference.runtimes.state_dict import plain_net, read_state_dict
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_a_pth_is_trained_saved_and_used(small_mnist: Path, device: str) -> None:
     training = MNISTTrainingPipeline(
         num_classes=10, lr=0.003, options=["--data.val_size=100", "--trainer.logger=false"]

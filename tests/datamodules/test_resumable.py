@@ -89,6 +89,7 @@ def test_what_the_order_depends_on_is_compared(
     refused("was trained on other data than this run reads; resume with the data", {})
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_is_refused(workplace: Path) -> None:
     fit(digits(), max_epochs=1)
     state = torch.load("kept/step=2.ckpt", weights_only=True)
@@ -98,6 +99,7 @@ def test_another_number_of_processes_is_refused(workplace: Path) -> None:
         fit(digits(), ckpt_path="two.ckpt")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_the_order_is_refused(workplace: Path) -> None:
     fit(digits(), max_epochs=1)
     state = torch.load("kept/step=2.ckpt", weights_only=True)

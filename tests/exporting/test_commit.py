@@ -95,6 +95,7 @@ print(moments, code)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_a_kill_at_any_moment_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     """Kills the publish step at every one of its file-system calls, in turn."""

@@ -83,6 +83,7 @@ def test_unfreezing_is_one_argument(backbone: Path, device: str) -> None:
     assert not torch.equal(cli.model.state_dict()["net.backbone.fc1.weight"], before)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The requires_grad attribute:UserWarning")
 @pytest.mark.parametrize("step", [10, 20, 25, 60])
 def test_a_resumed_backbone_learns_on(backbone: Path, step: int) -> None:

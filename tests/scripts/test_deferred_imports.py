@@ -136,6 +136,7 @@ def test_a_compiled_module_is_known_as_one_and_steps_as_ever() -> None:
     assert deferred(COMPILED) == here(COMPILED)
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_the_same_weights(workplace: Path, gpu_learning) -> None:
     command = ["fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=2"]
     command.append("--trainer.logger.init_args.name")

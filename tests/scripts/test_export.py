@@ -67,6 +67,7 @@ def test_classify_says_what_is_wrong(
     assert gpu_learning("classify", artifact)[0] == 2
 
 
+@pytest.mark.slow
 def test_an_mlp_is_exported_by_the_same_command(
     workplace: Path, gpu_learning: Command, small_mnist: Path, device: str
 ) -> None:
@@ -81,6 +82,7 @@ def test_an_mlp_is_exported_by_the_same_command(
     assert load("models/mnist_mlp").predict(np.eye(28)).digit in range(10)
 
 
+@pytest.mark.slow
 def test_a_classifier_of_points_is_exported_by_the_same_command(
     workplace: Path, gpu_learning: Command, device: str
 ) -> None:
@@ -116,6 +118,7 @@ def test_export_says_what_is_wrong(workplace: Path, gpu_learning: Command, artif
     assert not list((workplace / "models").glob("*")) if (workplace / "models").exists() else True
 
 
+@pytest.mark.slow
 def test_bench_infer_compares_all_files(
     artifact: Path, workplace: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -154,6 +154,7 @@ def test_values_and_names_are_checked(gpu_learning: Command, workplace: Path) ->
     assert not Path("../evil").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [MNISTCNN, MNISTMLP])
 def test_checkpoints_of_a_plain_trainer_are_tested_and_exported(
     gpu_learning: Command, workplace: Path, kind: type[MNISTCNN | MNISTMLP], device: str

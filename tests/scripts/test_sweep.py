@@ -96,6 +96,7 @@ def test_a_sweep_its_report_and_its_best_trial(gpu_learning: Run, device: str) -
     assert len(trials()) == 3
 
 
+@pytest.mark.slow
 def test_a_trial_that_lags_is_given_up(gpu_learning: Run, workplace: Path) -> None:
     space = "{model.lr: {choices: [0.003, 1.0e-9]}}"
     options = "{trainer.max_epochs: 2, trainer.limit_train_batches: 12, 'trainer.callbacks': []}"

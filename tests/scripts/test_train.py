@@ -33,6 +33,7 @@ def test_what_a_fit_exported_is_used_next_and_replaced_aloud(
     assert "which had tokenizer, safetensors\n" in err
 
 
+@pytest.mark.slow
 def test_an_image_model_is_classified_with(gpu_learning, workplace: Path, device: str) -> None:
     fit = ("fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=1")
     code, out, err = gpu_learning(*fit, *TORCHSCRIPT)

@@ -25,9 +25,13 @@ from tests.serving.browsing import CHROMIUM, FLAGS, WAIT
 
 pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
 
+import httpx
+
 from serving.server import Server, listen
 from serving.settings import Settings
 
+# httpx's own five seconds are too few where other programs have the processors.
+httpx._config.DEFAULT_TIMEOUT_CONFIG.read = 60.0
 CHARACTERS = "\n .,:acdeghlmnorstA"
 CONTEXT = 96
 

@@ -223,6 +223,7 @@ def test_shutting_down_ends_streams_with_a_line(models: Path) -> None:
     assert len(lines) > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep_alive", [0, "5m"])
 def test_memory_of_what_is_over_is_let_go(server: Running, keep_alive) -> None:
     with httpx.Client(base_url=server.url) as client:

@@ -177,6 +177,7 @@ def test_other_forms_of_response_format(client: openai.OpenAI, given: Any) -> No
         client.chat.completions.create(model="json", messages=TURNS, response_format=given)
 
 
+@pytest.mark.slow
 def test_sixty_four_streams_with_schemas_and_without_are_each_as_if_alone(models: Path) -> None:
     formats: list[Any] = [HOME, None, "json", {"type": "array", "items": {"enum": ["a", 1, None]}}]
 

@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+
 from course.catalogue import find, read
 from tests.helpers.kernels import require
 
 
+@pytest.mark.slow
 def test_results_and_gradients_are_torchs(device: str) -> None:
     require(find(read(), "row-reductions"))
     checks = ("rows", "tiles", "matmul", "cross_entropy", "attention", "decode")

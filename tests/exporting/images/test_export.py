@@ -90,6 +90,7 @@ class LiesInTorchScript(nn.Module):
         return logits
 
 
+@pytest.mark.slow
 def test_a_file_that_answers_otherwise_is_removed_and_the_old_one_stays(tmp_path: Path) -> None:
     folder = tmp_path / "models" / "net"
     export(source(nn.Sequential(nn.Linear(2, 3))), folder, ["torchscript"], "cpu")
@@ -131,6 +132,7 @@ def test_a_disk_that_is_full_leaves_the_old_artifact(tmp_path: Path, kind: str) 
     assert [path.name for path in folder.parent.iterdir()] == ["net"]
 
 
+@pytest.mark.slow
 def test_small_matrices_stay_in_float(tmp_path: Path) -> None:
     """Quantizing the input of a small product takes longer than the product."""
     onnx = pytest.importorskip("onnx", reason="the extra [export] is not installed")
@@ -146,6 +148,7 @@ def test_small_matrices_stay_in_float(tmp_path: Path) -> None:
         assert onnx.TensorProto.INT8 not in kinds
 
 
+@pytest.mark.slow
 def test_one_logit_and_regressions_are_compared_too(tmp_path: Path) -> None:
     need_export()
     net = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 1))

@@ -23,6 +23,7 @@ from tests.exporting.text.test_text_export import SMALL, _net, llama, text_sourc
 
 for package in ("gguf", "peft", "transformers"):
     pytest.importorskip(package, reason="the extra [llm] is not installed")
+pytestmark = pytest.mark.slow  # a run that has learned, and five formats of it
 QUESTION = "What is a GPU?"
 PROMPT = f"Question: {QUESTION}\nAnswer:"
 GREEDY = SamplingOptions(max_new_tokens=24, temperature=0)

@@ -286,6 +286,7 @@ def test_prompts_that_join_are_prefilled_in_portions() -> None:
     assert running == [2, 4, 6, 8]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads /proc")
 def test_memory_stays_flat_over_many_requests() -> None:
     batcher = Batcher(_generator(64), max_queue=3000)

@@ -7,6 +7,7 @@ from scripts.bench import scaling as bench_scaling
 from scripts.bench.train import limit
 
 
+@pytest.mark.slow
 def test_bench_train_measures_every_arm(
     gpu_learning, small_mnist: Path, tmp_path: Path, device: str
 ) -> None:
@@ -39,6 +40,7 @@ def test_bench_train_says_what_the_limit_is() -> None:
     assert "the host computes each step" in limit(0, 100)
 
 
+@pytest.mark.slow
 def test_bench_fit_counts_its_runs(gpu_learning, device: str) -> None:
     code, out, err = gpu_learning(
         *("bench", "fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=1"),

@@ -84,6 +84,7 @@ def test_ctrl_c_leaves_the_parameters_to_the_next(workplace: Path) -> None:
     assert again[0].state == TrialState.COMPLETE
 
 
+@pytest.mark.slow
 def test_a_dead_worker_s_trial_is_tried_again(workplace: Path) -> None:
     """A process that ends without a word, as one that is killed does."""
     child = os.fork()
@@ -103,6 +104,7 @@ def test_a_dead_worker_s_trial_is_tried_again(workplace: Path) -> None:
     assert [one.params for one in again] == [dead.params]
 
 
+@pytest.mark.slow
 def test_a_worker_that_died_before_its_first_sign_of_life(workplace: Path) -> None:
     study()
     optuna.load_study(study_name="one", storage=URL).ask()  # without a heartbeat, and for ever
