@@ -80,6 +80,12 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
         return f"there is no {missing(Path(match[1]))}"
     if "arguments are required" in message and re.search(r"\b\w+\.(model|data)\b", message):
         return "a model and its data are needed: name an experiment, as -c configs/digits_cnn.yaml"
+    if match := re.fullmatch(r"the following arguments are required: (\w+)", message):
+        return (
+            f"a class that was named needs '{match[1]}': of a callback it is given after it, as "
+            f"--trainer.callbacks.{match[1]}=VALUE, otherwise as --model.{match[1]}=VALUE or "
+            f"--data.{match[1]}=VALUE"
+        )
     lines = [line.strip(" -") for line in message.splitlines()]
     telling = [line for line in lines if line and not line.startswith(_FRAME)]
     # Of a union's branches those that say only which type they expected explain nothing.

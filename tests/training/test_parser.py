@@ -23,6 +23,10 @@ from training.parser import explain, overridden
         ),
         ("Expected a <class 'float'>. Got value: abc", "expected float, got abc"),
         ("the following arguments are required: fit.data, fit.model", "a model and its data are"),
+        (
+            "the following arguments are required: monitor",
+            "needs 'monitor': of a callback it is given after it, as --trainer.callbacks.monitor=VALUE",
+        ),
         ("File does not exist: '/nowhere/a.yaml'", "there is no /nowhere/a.yaml, and no folder /n"),
         ("something else", "something else"),
     ],
