@@ -25,7 +25,7 @@ from training.parser import explain, overridden
         ("the following arguments are required: fit.data, fit.model", "a model and its data are"),
         (
             "the following arguments are required: monitor",
-            "needs 'monitor': of a callback it is given after it, as --trainer.callbacks.monitor=VALUE",
+            "a class that was named needs 'monitor': of a callback it is given after it, as --trai",
         ),
         ("File does not exist: '/nowhere/a.yaml'", "there is no /nowhere/a.yaml, and no folder /n"),
         ("something else", "something else"),
