@@ -51,18 +51,32 @@ def main(argv: Sequence[str]) -> int:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     results = _measure(arguments, device)
+    batches = [int(batch) for batch in arguments.batch.split(",")]
+    size = 2 if device == "cuda" else 4  # bytes of a weight
+    config, prompt = SHAPES[arguments.shape], arguments.prompt
+    length = min((prompt or config.context) + arguments.tokens // 2, config.context)
+    copied = copy_bandwidth(device)
+    read = {batch: bytes_per_step(config, batch, length, size) for batch in batches}
     document = {
         "shape": arguments.shape,
         **machine(device),
         "new_tokens": arguments.tokens,
         "rounds": arguments.rounds,
         "tokens_per_second": results,
+        "copy_bytes_per_second": copied,
+        "limits": {f"{batch} at once": batch * copied / read[batch] for batch in batches},
     }
     if arguments.json:
         print(json.dumps(document))
         return 0
     print("{shape} on {where}, {threads} threads, torch {torch}".format(**document))
     print(table(results, "tokens/s", reference=next(iter(results))))
+    for name, limit in document["limits"].items():
+        best = max(row["median"] for key, row in results.items() if key.endswith(f" {name}"))
+        print(
+            f"{name}, weights and cache read as fast as a copy ({copied / 1e9:,.0f} GB/s): "
+            f"{limit:,.0f} tokens/s; the best above is {best / limit:.0%} of it"
+        )
     return 0
 
 
@@ -94,6 +108,32 @@ def _measure(arguments: argparse.Namespace, device: str) -> dict[str, dict[str, 
     rates = {name: partial(rate, *candidate) for name, candidate in candidates.items()}
     measured = take_turns(rates, arguments.rounds)
     return {name: summary(values) for name, values in measured.items()}
+
+
+def bytes_per_step(config: GPTConfig, batch: int, length: int, size: int) -> int:
+    """Bytes that a decode step must read: each weight once, and the cache.
+
+    Args:
+        config: of a net with a tied output layer, or with one of its own.
+        batch: sequences.
+        length: positions of each.
+        size: bytes of a weight, and of a number in the cache.
+    """
+    with torch.device("meta"):
+        net = GPT(config)
+    # Of the embeddings only the tokens' is read, where it is the output layer as well.
+    weights = sum(parameter.numel() for parameter in net.parameters())
+    weights -= net.position.weight.numel()
+    weights -= 0 if config.tied else net.token.weight.numel()
+    cache = 2 * config.layers * config.width * length * batch
+    return size * (weights + cache)
+
+
+def copy_bandwidth(device: str) -> float:
+    """Bytes per second that a copy reads and writes: the best of ten, beyond any cache."""
+    one = torch.ones((1 << 30 if device == "cuda" else 1 << 28) // 4, device=device)
+    other = torch.empty_like(one)
+    return 2 * one.nbytes / min(seconds(lambda: other.copy_(one), device) for _ in range(10))
 
 
 def letter_tokenizer(size: int) -> Tokenizer:

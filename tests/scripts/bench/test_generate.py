@@ -2,7 +2,7 @@ import json
 
 from inference.text.sampling import SamplingOptions
 from lightning_modules.nets.gpt import GPT
-from scripts.bench.generate import SHAPES, course_loop, main
+from scripts.bench.generate import SHAPES, bytes_per_step, course_loop, main
 
 
 def test_the_sampler_is_measured_beside_the_courses_loop(capsys, device: str) -> None:
@@ -18,7 +18,20 @@ def test_the_sampler_is_measured_beside_the_courses_loop(capsys, device: str) ->
     ]
     assert all(0 < rate["min"] <= rate["median"] <= rate["max"] for rate in rates.values())
     assert main(["generate", *options, "--only-ours"]) == 0
-    assert "tokens/s" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "1 at once, weights and cache read as fast as a copy (" in shown
+    assert list(document["limits"]) == ["1 at once", "4 at once"]
+    assert 1 < document["limits"]["4 at once"] / document["limits"]["1 at once"] < 4
+
+
+def test_a_step_reads_each_weight_once_and_the_cache() -> None:
+    # GPT-2 of 124,439,808 parameters: all but its 1,024 positions of 768; 12 layers of keys and
+    # values.
+    weights = 124_439_808 - 1024 * 768
+    assert bytes_per_step(SHAPES["gpt2"], 1, 0, 2) == 2 * weights
+    assert bytes_per_step(SHAPES["gpt2"], 32, 100, 2) == 2 * weights + 2 * 12 * 768 * 100 * 32 * 2
+    # The course's own: 25,103 parameters, of which 15 tokens of 32 are looked up, not read.
+    assert bytes_per_step(SHAPES["course"], 1, 0, 4) == 4 * (25_103 - 32 * 32 - 15 * 32)
 
 
 def test_the_courses_loop_goes_past_its_context() -> None:
