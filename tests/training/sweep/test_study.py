@@ -1,6 +1,7 @@
 """Workers of one study: deaths, Ctrl-C, two at once, and a storage of another sweep."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
@@ -20,9 +21,29 @@ SWEEP = Sweep(("a.yaml",), {"x": FloatDistribution(0, 1)}, trials=4)
 URL = "sqlite:///study.db"
 
 
-def study(sweep: Sweep = SWEEP, heartbeat: int = 20) -> Any:
+OPENED: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """From Python 3.13 on, a connection that is left open is a ResourceWarning."""
+    yield
+    for storage in OPENED:
+        storage.remove_session()
+        storage.engine.dispose()
+    OPENED.clear()
+
+
+def study(sweep: Sweep = SWEEP, heartbeat: int = 20, name: str = "one") -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return open_study(open_storage(URL, heartbeat), "one", sweep)
+    OPENED.append(open_storage(URL, heartbeat))
+    return open_study(OPENED[-1], name, sweep)
+
+
+def elsewhere() -> Any:
+    """The study, as a program that knows nothing of heartbeats has it."""
+    OPENED.append(optuna.storages.RDBStorage(URL))
+    return optuna.load_study(study_name="one", storage=OPENED[-1])
 
 
 def worker(objective: Any, trials: int = 4, heartbeat: int = 20) -> Worker:
@@ -107,7 +128,7 @@ def test_a_dead_worker_s_trial_is_tried_again(workplace: Path) -> None:
 @pytest.mark.slow
 def test_a_worker_that_died_before_its_first_sign_of_life(workplace: Path) -> None:
     study()
-    optuna.load_study(study_name="one", storage=URL).ask()  # without a heartbeat, and for ever
+    elsewhere().ask()  # without a heartbeat, and for ever
     worker(suggest, trials=2, heartbeat=1).run()
     trials = study().get_trials()
     assert [one.number for one in trials if one.state == TrialState.FAIL] == [0]
@@ -118,8 +139,7 @@ def test_a_worker_that_was_taken_for_dead_goes_on(workplace: Path, capsys) -> No
     def objective(trial: Any) -> float:
         value = suggest(trial)
         if trial.number == 0:  # as another worker does that misses the signs of life
-            elsewhere = optuna.load_study(study_name="one", storage=URL)
-            elsewhere._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            elsewhere()._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         return value
 
     worker(objective).run()
@@ -151,12 +171,12 @@ def test_two_workers_at_once_run_as_many_as_asked_for(workplace: Path) -> None:
 
 def test_the_later_of_two_last_trials_steps_back(workplace: Path) -> None:
     ours = worker(suggest, trials=1)
-    elsewhere = optuna.load_study(study_name="one", storage=URL)
-    other = elsewhere.ask()  # has begun meanwhile
+    another = elsewhere()
+    other = another.ask()  # has begun meanwhile
     ours._run_one()
     assert [one.state for one in study().get_trials()] == [TrialState.RUNNING, TrialState.FAIL]
     assert not any(map(is_done, study().get_trials()))
-    elsewhere.tell(other, 0.5)
+    another.tell(other, 0.5)
     ours.run()
     assert sum(map(is_done, study().get_trials())) == 1
 
@@ -177,7 +197,7 @@ def test_a_storage_of_another_sweep(change: dict[str, Any], said: str, workplace
     with pytest.raises(ValueError, match="is another sweep") as error:
         study(Sweep(**other))
     assert said in str(error.value)
-    open_study(open_storage(URL, 20), "two", Sweep(**other))
+    study(Sweep(**other), name="two")
 
 
 @pytest.mark.parametrize(
