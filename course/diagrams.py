@@ -59,7 +59,7 @@ def parameters(net: nn.Module) -> int:
 
 
 def shape(tensor: torch.Tensor) -> str:
-    return f"({', '.join(map(str, tensor.shape))})"
+    return str(tuple(tensor.shape))
 
 
 def first_network() -> Figure:
@@ -93,7 +93,7 @@ def cnn() -> Figure:
     first = net._halve(net.conv1(image))
     second = net._halve(net.conv2(first))
     hidden = net.fc1(second.flatten(1))
-    figure, axes = canvas(9, 2.6)
+    figure, axes = canvas(9.6, 2.6)
     x = 0.3
     layers = [None, net.conv1, net.conv2]
     words = ["image", "conv1, ReLU,\npooling", "conv2, ReLU,\npooling"]
@@ -108,20 +108,20 @@ def cnn() -> Figure:
             axes.add_patch(Rectangle(corner, side, side, facecolor=face, edgecolor=INK, zorder=i))
         width = side + 0.045 * count
         label(axes, x + width / 2, 0.25, shape(maps[0]))
-        x += width + 1.25
+        x += width + (1.25 if maps is not second else 1.45)
     for values, layer, said in (
         (hidden, net.fc1, "flatten,\nfc1, ReLU"),
         (net.fc2(hidden), net.fc2, "fc2"),
     ):
-        arrow(axes, (x - 1.1, 1.4), (x - 0.1, 1.4))
-        label(axes, x - 0.6, 2.1, f"{said}\n{parameters(layer):,} parameters")
+        arrow(axes, (x - 1.3, 1.4), (x - 0.1, 1.4))
+        label(axes, x - 0.74, 2.1, f"{said}\n{parameters(layer):,} parameters")
         count = values.shape[1]
         height = 1.1 if count > 10 else 0.6
         axes.add_patch(
             Rectangle((x, 1.4 - height / 2), 0.14, height, facecolor=LEARNED, edgecolor=INK)
         )
         label(axes, x + 0.07, 0.25, shape(values[0]))
-        x += 0.14 + 1.25
+        x += 0.14 + 1.45
     return figure
 
 

@@ -173,7 +173,10 @@ class GPT(nn.Module):
             nn.init.normal_(parameter, std=0.02 * scale)
 
     def forward(
-        self, ids: Tensor, targets: Tensor | None = None, cache: Cache | None = None
+        self,
+        ids: Tensor,
+        targets: Tensor | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """Logits of the next tokens, or their loss.
 

@@ -102,7 +102,7 @@ def test_links_and_images(page: Page) -> None:
 
 @each_page
 def test_code_can_be_pasted_at_the_prompt(page: Page) -> None:
-    """Before Python 3.13 the prompt wants an empty line after an indented block."""
+    """Before Python 3.13 the prompt wants an empty line after an indented block, none inside it."""
     indented = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.FunctionDef, ast.ClassDef)
     own = [block for block in page.blocks if block.language == "python" and not block.quote]
     for block in own:
@@ -110,6 +110,17 @@ def test_code_can_be_pasted_at_the_prompt(page: Page) -> None:
         for one, following in itertools.pairwise(statements):
             ends = isinstance(one, indented) and following.lineno == one.end_lineno + 1
             assert not ends, f"{page.path.name}:{block.line + following.lineno}"
+        lines = block.code.splitlines()
+        for one in statements:
+            if isinstance(one, indented):
+                inside = lines[one.lineno - 1 : one.end_lineno]
+                assert all(inside), f"{page.path.name}:{block.line + one.lineno}"
+
+
+@each_page
+def test_shapes_are_written_as_torch_documents_them(page: Page) -> None:
+    """``(B, T, C)``; brackets are for lists."""
+    assert not re.findall(r"`\[(?:[A-Z]|\d+)(?:, (?:[A-Z]|\d+))+\]`", page.source)
 
 
 @each_page
