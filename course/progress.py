@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,6 +100,27 @@ def ran(lesson: Lesson, root: Path) -> bool:
         return json.loads((root / lesson.slug / RESULT).read_text())["status"] == "pass"
     except (OSError, ValueError, KeyError, TypeError):  # none, or one that a kill cut off
         return False
+
+
+def marks(lessons: Iterable[Lesson], folder: Path, root: Path) -> dict[int, str]:
+    """By step, ``done`` for an exercise and ``run`` for a lesson; a step without either is missing.
+
+    Args:
+        lessons: which ones.
+        folder: the learner's folder; a damaged record in it counts as none.
+        root: ``logs/lessons``.
+    """
+    try:
+        progress = Progress.read(folder)
+    except ValueError:
+        progress = Progress(folder)
+    found = {}
+    for lesson in lessons:
+        if progress.state(Exercise(lesson)) == DONE:
+            found[lesson.step] = "done"
+        elif ran(lesson, root):
+            found[lesson.step] = "run"
+    return found
 
 
 def shown(state: str, ran: bool) -> str:

@@ -5,9 +5,14 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.parser import Parser
+
+if TYPE_CHECKING:
+    from course.catalogue import Lesson
 
 
 def main(argv: Sequence[str]) -> int:
@@ -56,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
         max_loaded=arguments.max_loaded,
         max_tokens=arguments.max_tokens,
         keep_alive=300.0 if keep_alive is None else keep_alive,
+        marks=_marks,
     )
     if not settings.loopback and not settings.keys:
         print(
@@ -76,6 +82,21 @@ def main(argv: Sequence[str]) -> int:
 
     Server(settings, ready).serve_on(listen(arguments.host, arguments.port))
     return 0
+
+
+def _marks() -> dict[int, str]:
+    """What the learner has done, by the record in the current folder that ``lessons`` keeps."""
+    from course.exercises.source import FOLDER
+    from course.progress import marks
+
+    return marks(_lessons(), Path(FOLDER), Path("logs") / "lessons")
+
+
+@cache
+def _lessons() -> list["Lesson"]:
+    from course.catalogue import read
+
+    return read()
 
 
 def _parser() -> Parser:

@@ -29,6 +29,7 @@ _FOLDERS = (_ROOT / "course" / "docs", _ROOT / "docs" / "course")
 _LESSONS = _ROOT / "course" / "lessons.yaml"
 _PAGE = re.compile(r"(\d\d-[a-z0-9-]+)\.md(?:#[\w-]*)?")
 _IMAGE = re.compile(r"images/([\w-]+\.png)")
+_MESSAGE = re.compile(r"\w+(?:Error|Exception): ")
 _KEPT = re.compile(r"(</?details>|</?summary>|</?sub>|<!--.*?-->)", re.S)
 
 
@@ -112,7 +113,9 @@ class _Renderer(RendererHTML):
     def fence(self, tokens: Sequence[Token], idx: int, options, env) -> str:
         token = tokens[idx]
         language = escape(token.info.strip() or "text")
-        kind = f'class="{language}" tabindex="0" role="region" aria-label="{language}"'
+        # A message is a sentence, whose lines may break; other output keeps its columns.
+        message = " message" if language == "text" and _MESSAGE.match(token.content) else ""
+        kind = f'class="{language}{message}" tabindex="0" role="region" aria-label="{language}"'
         code = f"<pre {kind}><code>{colored(token.content, language)}</code></pre>"
         return f'<div class="code {language}">{code}</div>\n'
 

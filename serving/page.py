@@ -4,18 +4,19 @@ The browser is told so too: the content security policy lets it load and ask not
 server, and run no script that is written into the page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from serving import course_pages
 from serving.course_pages import CoursePage
+from serving.state import state
 
 FOLDER = Path(__file__).parent / "page"
 KINDS = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
@@ -39,6 +40,15 @@ FIRST = 4
 SOFTMAX = "10-mnist-mlp"
 FOOTER = "<footer>This page talks to the server that it came from, and to nobody else.</footer>\n"
 MISSING = "The pages of the course are not installed here; they are in docs/course of the project."
+NO_STEP = (
+    '<article class="index"><h1>There is no such page</h1>\n<p>The address names no step of the '
+    'course. <a href="../course">All steps of the course</a></p></article>\n'
+)
+# What stands beside a step of which the learner has the exercise done, or the lesson run.
+MARKS = {
+    "done": ' <span class="mark" title="exercise done">done</span>',
+    "run": ' <span class="mark" title="lesson run">run</span>',
+}
 
 router = APIRouter(include_in_schema=False)
 
@@ -69,7 +79,7 @@ def without_slash() -> Response:
 
 
 @router.api_route("/ui/course", methods=["GET", "HEAD"])
-def course() -> Response:
+def course(request: Request) -> Response:
     """The steps of the course."""
     where = course_pages.folder()
     if where is None:
@@ -83,8 +93,10 @@ def course() -> Response:
         f"code to run and an exercise; all of them take about {hours} hours.</p>"
         f'<p class="begin"><a href="course/{begin.name}">Begin with step {FIRST}</a>; steps 1 to 3'
         " install what this server already runs on. Below each step is what you can do after it."
-        "</p>"
-        f"{_steps(found, None, root='course/')}</article>"
+        "</p>\n<p>Steps 1 to 25 follow a written course, <em>Learning GPU Programming</em>. Where "
+        "a table on their pages compares “the course” with “ours”, the first is what that course "
+        "printed, the second what this project measured. You do not need its text.</p>"
+        f"{_steps(found, None, _marks(request), root='course/')}</article>"
     )
     return _html("Course", main, root="../", kind="course")
 
@@ -95,17 +107,17 @@ def course_without_slash() -> Response:
 
 
 @router.api_route("/ui/course/{name}", methods=["GET", "HEAD"])
-def step(name: str) -> Response:
+def step(name: str, request: Request) -> Response:
     """One step, with what there is to try beside it."""
     where = course_pages.folder()
     found = course_pages.pages(where) if where else {}
     if (page := found.get(name)) is None:
-        raise HTTPException(404)
+        return _html("No such page", NO_STEP, root="../../", kind="course", status=404)
     steps = list(found.values())
     main = (
         f'<div class="page">{_beside(steps, page, _minutes(page))}<article>{page.html}</article>\n'
         f'{_beside(steps, page)}</div>\n<nav id="steps" aria-label="Steps of the course">'
-        f"<h2>All steps</h2>{_steps(steps, page)}</nav>\n"
+        f"<h2>All steps</h2>{_steps(steps, page, _marks(request))}</nav>\n"
     )
     scripts = ["course"]
     if page.step in DIGIT_STEPS + TEXT_STEPS:
@@ -139,7 +151,18 @@ def _tries(page: CoursePage) -> str:
     )
 
 
-def _steps(steps: Sequence[CoursePage], here: CoursePage | None, root: str = "") -> str:
+def _marks(request: Request) -> Mapping[int, str]:
+    """What the learner has done; nothing where others than those at this machine may read it."""
+    settings = state(request).settings
+    return settings.marks() if settings.marks and settings.loopback else {}
+
+
+def _steps(
+    steps: Sequence[CoursePage],
+    here: CoursePage | None,
+    marks: Mapping[int, str],
+    root: str = "",
+) -> str:
     """The parts of the course with their steps: beside one of them, or, with what one can do
     afterwards and the minutes, for all.
 
@@ -147,20 +170,21 @@ def _steps(steps: Sequence[CoursePage], here: CoursePage | None, root: str = "")
     """
     rows = [
         f"<h3>{escape(part)}</h3>"
-        f'<ul class="steps">{"".join(_row(step, here, root) for step in pages)}</ul>'
+        f'<ul class="steps">{"".join(_row(step, here, marks, root) for step in pages)}</ul>'
         for part, pages in course_pages.in_parts(steps).items()
     ]
     return "".join(rows)
 
 
-def _row(step: CoursePage, here: CoursePage | None, root: str) -> str:
+def _row(step: CoursePage, here: CoursePage | None, marks: Mapping[int, str], root: str) -> str:
     title = escape(step.title.removeprefix("Step "))
     link = f'<a href="{root}{step.name}"{_current(step == here)}>{title}</a>'
+    mark = MARKS.get(marks.get(step.step, ""), "")
     if here:
-        return f"<li>{link}</li>"
+        return f"<li>{link}{mark}</li>"
     able = course_pages.outcomes().get(step.step)
     told = f'<p class="able">{escape(able[0].upper() + able[1:])}.</p>' if able else ""
-    return f"<li>{link}{_minutes(step)}{told}</li>"
+    return f"<li>{link}{mark}{_minutes(step)}{told}</li>"
 
 
 def _minutes(step: CoursePage) -> str:
@@ -180,7 +204,9 @@ def _neighbor(step: CoursePage, rel: str) -> str:
     return f'<a rel="{rel}" href="{step.name}">{escape(step.title)}</a>'
 
 
-def _html(title: str, main: str, root: str, kind: str, scripts: Sequence[str] = ()) -> Response:
+def _html(
+    title: str, main: str, root: str, kind: str, scripts: Sequence[str] = (), status: int = 200
+) -> Response:
     """A page around ``main``.
 
     Args:
@@ -189,6 +215,7 @@ def _html(title: str, main: str, root: str, kind: str, scripts: Sequence[str] = 
         root: from the page's address to that of the server, so that a path prefix does not matter.
         kind: class of ``main``.
         scripts: of the page; with ``app`` it tells about the server.
+        status: of HTTP.
     """
     live = "app" in scripts
     document = Template(_part("index")).substitute(
@@ -206,7 +233,7 @@ def _html(title: str, main: str, root: str, kind: str, scripts: Sequence[str] = 
         notices=_part("notices") if live else "",
         footer=FOOTER if kind == "both" else "",
     )
-    return HTMLResponse(document, headers=HEADERS)
+    return HTMLResponse(document, status, HEADERS)
 
 
 def _current(here: bool) -> str:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import stat
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,8 @@ class Settings:
         answer_seconds: time for an answer.
         stall_seconds: how long a client may not read before its answer is given up.
         grace_seconds: how long running answers may continue when the server is stopped.
+        marks: what the learner at this machine has ``done`` or ``run``, by step of the course;
+            shown where :attr:`loopback` holds.
 
     Raises:
         ValueError: a limit below 1, or a folder that is none, or is that of one model.
@@ -99,6 +102,7 @@ class Settings:
     answer_seconds: float = 600.0
     stall_seconds: float = 60.0
     grace_seconds: float = 5.0
+    marks: Callable[[], Mapping[int, str]] | None = None
 
     def __post_init__(self) -> None:
         if not self.models.is_dir():

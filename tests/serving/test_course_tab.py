@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from course import catalogue
+from course.exercises.source import Exercise
+from course.progress import RESULT, Progress, marks
 from serving import course_pages, page
 from tests.conftest import ROOT
 from tests.serving.browsing import SEVEN, draw, says
 from tests.serving.live import models_folder, serving
 
 httpx = pytest.importorskip("httpx", reason="needs the extra serve")
+Request = pytest.importorskip("starlette.requests", reason="needs the extra serve").Request
 
 FOLDER = ROOT / "docs" / "course"
 SOURCES = sorted(FOLDER.glob("[0-9][0-9]-*.md"))
@@ -110,7 +113,10 @@ def test_steps_are_in_parts_with_their_minutes_and_neighbors(url: str) -> None:
         assert steps == list(range(1 if first == 4 else first, steps[-1] + 1))
     for lesson in lessons:
         name = next(name for name in NAMES if name.startswith(f"{lesson.step:02}"))
-        assert re.search(rf'"course/{name}">[^\n]*?</a> <span[^>]*>{lesson.minutes} min<', contents)
+        # Where the tests run the record of a learner may be.
+        mark = r'(?: <span class="mark"[^\n]*?</span>)?'
+        beside = rf"</a>{mark} <span[^>]*>{lesson.minutes} min<"
+        assert re.search(rf'"course/{name}">[^\n]*?{beside}', contents)
         able = html.escape(lesson.able_to[0].upper() + lesson.able_to[1:])
         assert contents.count(f'<p class="able">{able}.</p>') == 1
     assert '<a href="course/04-tensors">Begin with step 4</a>' in contents
@@ -214,7 +220,62 @@ def test_a_page_is_rendered_once_and_again_when_it_changed(tmp_path: Path) -> No
 
 def test_without_pages_the_tab_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(course_pages, "_FOLDERS", (tmp_path / "nothing",))
-    assert page.MISSING in bytes(page.course().body).decode()
+    assert page.MISSING in bytes(page.course(Request({"type": "http"})).body).decode()
+
+
+def test_an_unknown_step_is_answered_by_a_page(url: str) -> None:
+    answer = httpx.get(f"{url}/ui/course/99-nope")
+    assert answer.status_code == 404
+    assert answer.headers["content-security-policy"]
+    assert re.findall(r'<article.*?href="([^"]+)"', answer.text, re.S) == ["../course"]
+    assert 'href="../../ui/style.css"' in answer.text
+
+
+def learner(folder: Path, logs: Path) -> None:
+    """A record as ``lessons`` writes it: exercise 4 done, exercise 5 changed, lesson 6 run."""
+    by_step = {lesson.step: lesson for lesson in catalogue.read()}
+    progress = Progress(folder)
+    folder.mkdir()
+    for step in (4, 5):
+        exercise = Exercise(by_step[step])
+        (folder / exercise.file).write_text("x = 1")
+        progress.note(exercise, progress.digest(exercise))
+    (folder / Exercise(by_step[5]).file).write_text("x = 2")
+    for step, status in ((4, "pass"), (6, "pass"), (7, "fail")):
+        run = logs / by_step[step].slug
+        run.mkdir(parents=True)
+        (run / RESULT).write_text(f'{{"status": "{status}"}}')
+
+
+def test_marks_are_what_the_record_says(tmp_path: Path) -> None:
+    lessons, folder, logs = catalogue.read(), tmp_path / "exercises", tmp_path / "logs"
+    assert marks(lessons, folder, logs) == {}
+    learner(folder, logs)
+    assert marks(lessons, folder, logs) == {4: "done", 6: "run"}
+    (folder / ".progress.json").write_text("{")
+    assert marks(lessons, folder, logs) == {4: "run", 6: "run"}
+
+
+def marked(document: str) -> dict[str, str]:
+    rows = re.findall(r"<li>(.*?)</li>", document)
+    found = [re.search(r'(\d\d)-.*class="mark"[^>]*>(\w+)', row) for row in rows]
+    return {mark[1]: mark[2] for mark in found if mark}
+
+
+def test_done_steps_are_marked_where_the_server_has_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    learner(tmp_path / "exercises", tmp_path / "logs" / "lessons")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    with serving(tmp_path / "models") as (url, _):
+        for address in ("ui/course", "ui/course/14-lr-schedules"):
+            assert marked(httpx.get(f"{url}/{address}").text) == {"04": "done", "06": "run"}
+    # Others read this one, and the record is the learner's.
+    with serving(tmp_path / "models", "--host=0.0.0.0") as (url, _):
+        port = url.rpartition(":")[2]
+        assert marked(httpx.get(f"http://127.0.0.1:{port}/ui/course").text) == {}
 
 
 @pytest.mark.slow

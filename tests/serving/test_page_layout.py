@@ -169,6 +169,33 @@ def test_no_code_is_cut_at_1400_pixels(visit, url: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_phone_breaks_messages_and_scrolls_code(visit, url: str) -> None:
+    page = visit(url, "ui/course/22-mini-gpt", viewport=PHONE, **TOUCH)
+    messages = page.locator("article pre.message")
+    assert messages.count() == 3
+    cut = "all => all.map(one => one.scrollWidth > one.clientWidth)"
+    assert not any(messages.evaluate_all(cut))
+    # The rest is as it was written, and a shade tells of what is beyond the edge.
+    wide = page.locator("article pre:not(.message)")
+    assert any(wide.evaluate_all(cut))
+    shade = "one => getComputedStyle(one).backgroundAttachment"
+    assert wide.first.evaluate(shade).split(", ")[:2] == ["local", "scroll"]
+
+
+@pytest.mark.slow
+def test_the_text_is_in_the_middle_where_nothing_is_beside_it(visit, url: str) -> None:
+    page = visit(url, "ui/course/14-lr-schedules", viewport=DESK)
+    left, _, width, _ = place(page, "article > p:first-of-type")
+    steps = place(page, "#steps")
+    main = place(page, "main")
+    before = left - (steps[0] + steps[2])
+    after = main[0] + main[2] - (left + width)
+    # The gap between the columns is on the left alone.
+    assert 0 <= before - after <= 60
+    assert after > 80
+
+
+@pytest.mark.slow
 def test_code_is_copied_by_keyboard(visit, url: str) -> None:
     allowed = ["clipboard-read", "clipboard-write"]
     page = visit(url, "ui/course/20-attention", permissions=allowed)
