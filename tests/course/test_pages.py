@@ -113,7 +113,7 @@ def test_code_can_be_pasted_at_the_prompt(page: Page) -> None:
         lines = block.code.splitlines()
         for one in statements:
             if isinstance(one, indented):
-                inside = lines[one.lineno - 1 : one.end_lineno]
+                inside = lines[one.lineno - 1 : one.end_lineno or one.lineno]
                 assert all(inside), f"{page.path.name}:{block.line + one.lineno}"
 
 
