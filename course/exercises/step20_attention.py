@@ -43,10 +43,12 @@ from course.exercises.attempt import Attempt  # noqa: E402
 from lightning_modules.nets.gpt import Attention, GPTConfig  # noqa: E402
 
 HINTS = (
-    "k.transpose(-2, -1) turns (B, T, d) into (B, d, T), so that q @ it is (B, T, T).",
-    "torch.ones(T, T, dtype=torch.bool).triu(1) is True above the diagonal: the future.",
-    "scores.masked_fill(future, -math.inf), then .softmax(dim=-1): over the keys, which are the "
-    "last dimension.",
+    "k.transpose(-2, -1) turns (B, T, d) into (B, d, T), so that q @ it is (B, T, T): the scores, "
+    "before the division by the square root of q.shape[-1].",
+    "The mask is a boolean (T, T), True above the diagonal, where the key is after the query. triu "
+    "of ones makes it, and masked_fill sets the scores there to minus infinity.",
+    "triu(1) begins above the diagonal. The softmax comes after the mask and is over the keys, "
+    "dim=-1. The weights are (B, T, T) then, and attention is their product with v.",
 )
 
 
@@ -62,6 +64,9 @@ MISTAKES = {
     "attention_weights": {
         "the scores are not divided by sqrt(d)": lambda q, k: _weights(q, k, 1.0),
         "the scores are divided by d; divide by sqrt(d)": lambda q, k: _weights(q, k, q.shape[-1]),
+        "that is divided by sqrt(T); divide by sqrt(d), the width of a query": lambda q, k: (
+            _weights(q, k, math.sqrt(q.shape[1]))
+        ),
         "there is no mask: positions see the future": lambda q, k: (
             q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
         ).softmax(dim=-1),
@@ -84,6 +89,13 @@ MISTAKES = {
             .masked_fill(torch.ones(q.shape[1], q.shape[1], dtype=torch.bool).tril(-1), -math.inf)
             .softmax(dim=-1)
         ),
+        "the mask is inverted: it leaves the future; it must be True where the future is": (
+            lambda q, k: (
+                (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]))
+                .masked_fill(torch.ones(q.shape[1], q.shape[1], dtype=torch.bool).tril(), -math.inf)
+                .softmax(dim=-1)
+            )
+        ),
         "the weights of the future are set to 0 after the softmax; rows must still sum to 1": (
             lambda q, k: (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-1).tril()
         ),
@@ -91,6 +103,9 @@ MISTAKES = {
     "attention": {
         "that is a mean of the keys; the weights are for the values": lambda q, k, v: (
             _weights(q, k) @ k
+        ),
+        "positions see the future: scaled_dot_product_attention needs is_causal=True": (
+            lambda q, k, v: F.scaled_dot_product_attention(q, k, v)
         ),
         "the weights are transposed": lambda q, k, v: _weights(q, k).transpose(-2, -1) @ v,
     },
