@@ -68,6 +68,9 @@ MISTAKES = {
         "x runs over the columns, so the blocks of the columns come first": (
             lambda rows, cols, threads: (-(-rows // threads[1]), -(-cols // threads[0]))
         ),
+        "rows and cols are swapped: threads[0], those along x, are for the columns": (
+            lambda rows, cols, threads: (-(-rows // threads[0]), -(-cols // threads[1]))
+        ),
     },
 }
 
@@ -91,6 +94,7 @@ def check(mine: Attempt) -> None:
             "a multiplies x alone": 2 * (x + y),
         }
         launch.compare(mine, got, 2 * x + y, f"out of axpy for {n} elements", usual)
+        launch.one_per_thread(f"out of axpy for {n} elements")
     for rows, cols in ((5, 9), (4, 4), (3, 10)):
         x, bias, out = torch.randn(rows, cols), torch.randn(cols), torch.empty(rows, cols)
         blocks = (-(-cols // 4), -(-rows // 2))
@@ -103,6 +107,7 @@ def check(mine: Attempt) -> None:
         }
         what = f"out of add_bias for {rows} rows and {cols} columns"
         launch.compare(mine, got, x + bias, what, usual)
+        launch.one_per_thread(what)
 
 
 # END HIDDEN TESTS

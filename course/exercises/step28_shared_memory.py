@@ -89,6 +89,14 @@ def _blocks(x: torch.Tensor) -> torch.Tensor:
     return padded.view(-1, THREADS)
 
 
+def _refuse_few_readers(what: str, enough: int, asked: str) -> None:
+    """The numbers are right; do the threads work together? On a GPU nothing is counted."""
+    readers = simulator.readers()
+    if readers is not None and readers < enough:
+        number = "no thread reads" if not readers else f"only {readers} of the threads read"
+        raise launch.Wrong(f"{what} are right, but {number} shared memory; {asked}")
+
+
 def check(mine: Attempt) -> None:
     # Barriers and atomics are needed whichever threads are the slow ones.
     for slow_first, n in ((True, 70), (False, 64)):
@@ -118,6 +126,8 @@ def check(mine: Attempt) -> None:
         lost = "a thread reads what another one has not added yet; does each round end with "
         lost += "cuda.syncthreads()?"
         launch.reason(mine, got, _blocks(x).sum(dim=1), what, lost, usual)
+        asked = "let each thread put its element there, and half of them add in the first round"
+        _refuse_few_readers(what, THREADS // 2, asked)
     for slow_first, n in ((True, 70), (False, 30)):
         digits = torch.randint(0, DIGITS, (n,), dtype=torch.int32)
         begin = torch.arange(DIGITS, dtype=torch.int32)
@@ -143,6 +153,8 @@ def check(mine: Attempt) -> None:
         if simulator.plain_additions():
             lost = "threads that add to one element at once lose additions; use cuda.atomic.add"
         launch.reason(mine, got, begin + counts, what, lost, usual)
+        asked = "let each thread add its digit to the block's counts there, and pass on the sums"
+        _refuse_few_readers(what, n, asked)
 
 
 # END HIDDEN TESTS

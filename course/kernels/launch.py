@@ -10,7 +10,7 @@ import inspect
 import math
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +58,12 @@ def numba(mine: Attempt, name: str, blocks: Any, threads: Any, *args: Any) -> li
     kernel = mine.find(name)
     if not hasattr(kernel, "py_func"):
         raise Wrong(f"{name} is not a kernel; keep the decorator @cuda.jit")
+    _refuse_rebinding(name, kernel.py_func, args)
 
     def start(given: list[Any]) -> None:
         from course.kernels import simulator
 
+        simulator.begin()
         shared = [isinstance(arg, Out) and arg.shared_by_blocks for arg in args]
         kernel[blocks, threads](*map(simulator.as_array, given, shared))
 
@@ -78,6 +80,7 @@ def triton(mine: Attempt, name: str, grid: Any, *args: Any, **constants: Any) ->
     kernel = mine.find(name)
     if not hasattr(kernel, "fn"):
         raise Wrong(f"{name} is not a kernel; keep the decorator @triton.jit")
+    _refuse_subscripts(name, kernel.fn, args)
     shape = grid if isinstance(grid, tuple) else (grid,)
 
     def start(given: list[Any]) -> None:
@@ -128,6 +131,11 @@ def _launch(
                     f"{shown} adds without an atomic operation to what all blocks add to, so that "
                     f"blocks overwrite each other's sums{mine.line(error)}; use cuda.atomic.add"
                 ) from error
+            if "FakeWithinKernelCUDAArray" in str(error):
+                raise Wrong(
+                    f"{shown} computes with a whole array{mine.line(error)}; a thread takes an "
+                    "element of it, such as x[i]"
+                ) from error
             if refused := compile_error(error, function):
                 raise Wrong(f"{shown} does not compile: {refused}") from error
             raise
@@ -166,6 +174,26 @@ def compare(
             f"at index {index}; {why}"
         )
     mine.equal(got, want, what, mistakes, **tolerance)
+
+
+def one_per_thread(what: str) -> None:
+    """Raises Wrong where the threads of the last launch did not write one element each.
+
+    For numba, after :func:`compare`; on a GPU nothing is counted, and all is accepted.
+    """
+    from course.kernels import simulator
+
+    elements, threads = simulator.written()
+    if elements > 1:
+        raise Wrong(
+            f"{what} is right, but one thread writes {elements} of its elements; let each thread "
+            "write the one that cuda.grid names"
+        )
+    if threads > 1:
+        raise Wrong(
+            f"{what} is right, but {threads} threads write the same element; a thread whose "
+            "element does not exist writes nothing"
+        )
 
 
 def reason(
@@ -246,12 +274,50 @@ def compile_error(error: Exception, function: Callable[..., Any]) -> str:
     return f"{said} (line {first + line - 1}: {text})"
 
 
-def _refuse_holes(name: str, function: Callable[..., Any]) -> None:
-    """A raise within a kernel does not reach the host, so a hole is looked for in the source."""
+def _nodes(function: Callable[..., Any]) -> Iterator[tuple[ast.AST, str]]:
+    """Of a kernel's source, with what sentences say of the place."""
     lines, first = inspect.getsourcelines(function)
     for node in ast.walk(ast.parse(textwrap.dedent("".join(lines)))):
-        if isinstance(node, ast.Raise) and node.exc is not None:
-            text = ast.unparse(node)
-            if text.startswith("raise NotImplementedError"):
-                line = first + node.lineno - 1
-                raise Wrong(f"{name} is not written yet (line {line}: {text})")
+        if isinstance(node, ast.stmt | ast.expr):
+            text = lines[node.lineno - 1].strip()[:60]
+            yield node, f" (line {first + node.lineno - 1}: {text})"
+
+
+def _arrays(function: Callable[..., Any], args: tuple[Any, ...], kinds: Any) -> set[str]:
+    names = inspect.signature(function).parameters
+    return {name for name, arg in zip(names, args, strict=False) if isinstance(arg, kinds)}
+
+
+def _refuse_holes(name: str, function: Callable[..., Any]) -> None:
+    """A raise within a kernel does not reach the host, so a hole is looked for in the source."""
+    for node, line in _nodes(function):
+        if isinstance(node, ast.Raise) and "NotImplementedError" in ast.unparse(node):
+            raise Wrong(f"{name} is not written yet{line}")
+
+
+def _refuse_rebinding(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """``out = x`` writes nothing, in numba as in Python."""
+    outputs = _arrays(function, args, Out)
+    for node, line in _nodes(function):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            output = node.targets[0].id
+            names = {one.id for one in ast.walk(node.value) if isinstance(one, ast.Name)}
+            if output in outputs - names:
+                raise Wrong(
+                    f"{name} binds the name {output} to something else and writes nothing to the "
+                    f"array{line}; write its elements, {output}[...] = ..."
+                )
+
+
+def _refuse_subscripts(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Triton's pointers have no elements; ``[:, None]`` is for what a name is bound to later."""
+    pointers = _arrays(function, args, Out | Tensor)
+    for node, line in _nodes(function):
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+            index = ast.unparse(node.slice)
+            if node.value.id in pointers and "None" not in index and ":" not in index:
+                raise Wrong(
+                    f"{name} indexes {node.value.id}, which is a pointer{line}; "
+                    "tl.load(pointer + offsets, mask=...) reads, "
+                    "tl.store(pointer + offsets, values, mask=...) writes"
+                )

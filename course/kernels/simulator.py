@@ -2,13 +2,15 @@
 
 The simulator runs the threads of a block as Python threads, which hardly ever interrupt each other,
 so that a kernel without a barrier or without atomics comes out right by chance. Here a thread waits
-after each read, for a time that depends on its number: what may go wrong does.
+after each read, for a time that depends on its number: what may go wrong does. Which threads do the
+work is recorded, too: a kernel in which one thread does all of it computes the same.
 """
 
 import contextlib
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +23,8 @@ _WAIT = 2e-5  # seconds per step of a thread's number
 GARBAGE = 1e30  # what floats of shared memory begin with
 _slow_first = False
 _plain_additions = 0
+_written: set[tuple[Any, Any]] = set()  # (thread, element) of arrays that are arguments
+_readers: set[Any] = set()  # threads that read shared memory
 
 
 class PlainWrite(Exception):
@@ -38,7 +42,15 @@ def as_array(value: Any, atomic_only: bool = False) -> Any:
     return _watched(value.numpy(), atomic_only)
 
 
-def _watched(array: np.ndarray, atomic_only: bool = False) -> Any:
+def begin() -> None:
+    """Forgets what was recorded of the launch before."""
+    global _plain_additions
+    _plain_additions = 0
+    _written.clear()
+    _readers.clear()
+
+
+def _watched(array: np.ndarray, atomic_only: bool = False, shared: bool = False) -> Any:
     from numba.cuda.simulator import kernelapi
     from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
@@ -50,6 +62,8 @@ def _watched(array: np.ndarray, atomic_only: bool = False) -> Any:
         def __getitem__(self, index: Any) -> Any:
             _refuse_negative(index, self._ary.shape)
             result = super().__getitem__(index)
+            if shared:
+                _readers.add(_number())
             _wait()
             return result
 
@@ -58,6 +72,9 @@ def _watched(array: np.ndarray, atomic_only: bool = False) -> Any:
             if atomic_only and not any(lock.locked() for lock in locks):
                 raise PlainWrite
             _note_plain_write(value, locks)
+            if not shared:
+                element = index if isinstance(index, tuple) else (index,)
+                _written.add((_number(), tuple(map(str, element))))
             _wait()
             super().__setitem__(index, value)
 
@@ -67,6 +84,23 @@ def _watched(array: np.ndarray, atomic_only: bool = False) -> Any:
 def plain_additions() -> int:
     """How often the last launch wrote something but 0 without an atomic operation."""
     return _plain_additions
+
+
+def written() -> tuple[int, int]:
+    """The most elements that a thread of the last launch wrote, and the most threads that wrote one
+    element; zeros on a GPU, where nothing is counted. For kernels with one output."""
+    threads, elements = (Counter(pair[side] for pair in _written) for side in (0, 1))
+    return max(threads.values(), default=0), max(elements.values(), default=0)
+
+
+def readers() -> int | None:
+    """How many threads of the last launch read shared memory; None on a GPU."""
+    return None if environment.on_gpu() else len(_readers)
+
+
+def _number() -> Any:
+    thread: Any = threading.current_thread()
+    return (tuple(thread.blockIdx), thread.thread_id) if hasattr(thread, "thread_id") else None
 
 
 def _note_plain_write(value: Any, locks: list[Any]) -> None:
@@ -99,8 +133,7 @@ def bad_order(slow_first: bool) -> Iterator[None]:
 
     On a GPU, which has an order of its own, nothing changes.
     """
-    global _slow_first, _waiting, _plain_additions
-    _plain_additions = 0
+    global _slow_first, _waiting
     if environment.on_gpu():
         yield
         return
@@ -132,5 +165,5 @@ def _shared_array(self: Any, shape: Any, dtype: Any, alignment: int | None = Non
         real = numpy_support.as_dtype(dtype) if isinstance(dtype, types.Type) else np.dtype(dtype)
         fill = GARBAGE if real.kind == "f" else np.iinfo(real).max // 8
         # Threads come here at once; the first one's array is everyone's.
-        found = self._allocations.setdefault(key, _watched(np.full(shape, fill, real)))
+        found = self._allocations.setdefault(key, _watched(np.full(shape, fill, real), shared=True))
     return found
