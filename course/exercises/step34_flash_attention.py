@@ -122,7 +122,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from course.exercises.attempt import Attempt  # noqa: E402
-from course.kernels import launch  # noqa: E402
+from course.kernels import interpreter, launch  # noqa: E402
 from course.kernels.launch import Out  # noqa: E402
 
 HINTS = (
@@ -137,37 +137,45 @@ BLOCK = 16
 
 
 def _online(
-    scores: Tensor, values: Tensor, shrink_total: bool = True, shrink_acc: bool = True
+    scores: Tensor,
+    values: Tensor,
+    size: int,
+    shrink_total: bool = True,
+    shrink_acc: bool = True,
+    keep: bool = True,
 ) -> Tensor:
     """Attention by blocks of keys, with what a learner may forget: (..., M, N), (..., N, D)."""
     largest = torch.full((*scores.shape[:-1], 1), -1e30)
     total, acc = torch.zeros_like(largest), torch.zeros(*scores.shape[:-1], values.shape[-1])
-    for block, part in zip(scores.split(BLOCK, -1), values.split(BLOCK, -2), strict=True):
+    for block, part in zip(scores.split(size, -1), values.split(size, -2), strict=True):
         now = largest.maximum(block.amax(-1, keepdim=True))
         shrink = (largest - now).exp()
         weights = (block - now).exp()
         total = total * (shrink if shrink_total else 1) + weights.sum(-1, keepdim=True)
         acc = acc * (shrink if shrink_acc else 1) + weights @ part
-        largest = now
+        largest = now if keep else largest
     return acc / total
 
 
 _SHRINK = "where the largest grows, {} so far must shrink by exp(largest - now)"
 
 
-def _rescaling(scores: Tensor, v: Tensor) -> dict[str, Tensor]:
+def _rescaling(scores: Tensor, v: Tensor, size: int) -> dict[str, Tensor]:
     return {
-        _SHRINK.format("total and acc"): _online(scores, v, False, False),
-        _SHRINK.format("acc"): _online(scores, v, True, False),
-        _SHRINK.format("total"): _online(scores, v, False, True),
+        _SHRINK.format("total and acc"): _online(scores, v, size, False, False),
+        _SHRINK.format("acc"): _online(scores, v, size, True, False),
+        _SHRINK.format("total"): _online(scores, v, size, False, True),
+        "only the last block of keys counts: keep the maximum for the next one, largest = now": (
+            _online(scores, v, size, keep=False)
+        ),
     }
 
 
-def _check_attention(mine: Attempt, q: Tensor, k: Tensor, v: Tensor) -> None:
+def _check_attention(mine: Attempt, q: Tensor, k: Tensor, v: Tensor, keys: int) -> None:
     heads, length, width = q.shape
     scale = 1 / math.sqrt(width)
     given = (q, k, v, Out(q), length, scale)
-    sizes = {"BLOCK_M": BLOCK, "BLOCK_N": BLOCK, "D": width}
+    sizes = {"BLOCK_M": BLOCK, "BLOCK_N": keys, "D": width}
     grid = (-(-length // BLOCK), heads)
     (got,) = launch.triton(mine, "attention_kernel", grid, *given, **sizes)
     want = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -203,7 +211,7 @@ def _check_attention(mine: Attempt, q: Tensor, k: Tensor, v: Tensor) -> None:
         "scores of the future are 0, and exp(0) is 1; set them to minus infinity": (
             _zeroed(raw * scale, ones, blocks) @ v
         ),
-        **_rescaling(scores, v),
+        **_rescaling(scores, v, keys),
     })  # fmt: skip
 
 
@@ -216,31 +224,36 @@ def _zeroed(scores: Tensor, ones: Tensor, blocks: Tensor) -> Tensor:
 def _check_decode(mine: Attempt, lengths: list[int], size: int, width: int) -> None:
     sequences = len(lengths)
     q = torch.randn(sequences, width)
-    k, v = (torch.randn(sequences, size, width) for _ in range(2))
+    k, cache = (torch.randn(sequences, size, width) for _ in range(2))
     k *= torch.linspace(0.5, 4, size)[:, None]  # so that the largest score grows on the way
-    used = torch.tensor(lengths)
-    scale = 1 / math.sqrt(width)
-    given = (q, k, v, used, Out(q), size, scale)
-    (got,) = launch.triton(mine, "decode_kernel", sequences, *given, BLOCK=BLOCK, D=width)
-    raw = (k @ q[:, :, None])[..., 0]
-    places = torch.arange(size)
-
-    def attend(end: Tensor, scores: Tensor) -> Tensor:
-        weights = scores.masked_fill(places >= end[:, None], -math.inf).softmax(-1)
-        return (weights[:, None] @ v)[:, 0]
-
+    used, places = torch.tensor(lengths), torch.arange(size)
     whole = -(-used // BLOCK) * BLOCK
-    scores = (raw * scale).masked_fill(places >= used[:, None], -math.inf)
     unread = places >= whole[:, None]
+    k[unread] = cache[unread] = math.nan  # whoever reads these blocks shows it
+    v = cache.nan_to_num()
+    scale = 1 / math.sqrt(width)
+    given = (q, k, cache, used, Out(q), size, scale)
+    with interpreter.empty_loads() as empty:
+        (got,) = launch.triton(mine, "decode_kernel", sequences, *given, BLOCK=BLOCK, D=width)
+    raw = (k @ q[:, :, None])[..., 0]
+
+    def attend(end: Tensor, scores: Tensor, values: Tensor = v) -> Tensor:
+        weights = scores.masked_fill(places >= end[:, None], -math.inf).softmax(-1)
+        return (weights[:, None] @ values)[:, 0]
+
+    scores = (raw * scale).masked_fill(places >= used[:, None], -math.inf)
     zero = (raw * scale).masked_fill(places >= used[:, None], 0.0).masked_fill(unread, -math.inf)
     zeroed = (zero.softmax(-1) * (places < used[:, None]))[:, None] @ v
     rescaled = {
-        sentence: result[:, 0] for sentence, result in _rescaling(scores[:, None], v).items()
+        sentence: result[:, 0] for sentence, result in _rescaling(scores[:, None], v, BLOCK).items()
     }
     what = f"attention to a cache of {size}, of which {lengths} are used"
     launch.compare(mine, got, attend(used, raw * scale), what, {
         "it reads the whole cache; what is after the sequence's length is left from before": (
             attend(0 * used + size, raw * scale)
+        ),
+        "the values of the whole cache are read; end the loop at the sequence's length": (
+            attend(used, raw * scale, cache)
         ),
         "the last block is not masked: positions from length on count": (
             attend(whole, raw * scale)
@@ -256,15 +269,20 @@ def _check_decode(mine: Attempt, lengths: list[int], size: int, width: int) -> N
         "the scores are not multiplied by scale": attend(used, raw),
         **rescaled,
     })  # fmt: skip
+    if empty:
+        raise launch.Wrong(
+            f"{what} is right, but {len(empty)} loads read no position that is used; end the loop "
+            "at the sequence's length, not at S"
+        )
 
 
 def check(mine: Attempt) -> None:
-    for heads, length, width in ((1, 16, 16), (2, 37, 16)):
+    for heads, length, width, keys in ((1, 16, 16, BLOCK), (2, 37, 16, 2 * BLOCK)):
         q, k, v = (torch.randn(heads, length, width) for _ in range(3))
         k *= torch.linspace(0.5, 3, length)[:, None]
-        _check_attention(mine, q, k, v)
+        _check_attention(mine, q, k, v, keys)
     _check_decode(mine, [16], 16, 16)
-    _check_decode(mine, [40, 3, 17], 48, 16)
+    _check_decode(mine, [17, 3, 40], 48, 16)
 
 
 # END HIDDEN TESTS
