@@ -33,9 +33,10 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 class DigitsDataModule(ImageDataModule):
-    """Scanned digits by 13 writers, framed as MNIST frames its digits.
+    """Scanned digits by 13 writers, of the size of MNIST's.
 
-    The 8 x 8 images are enlarged to 20 x 20 (bilinear) and centered in 28 x 28. The test split is
+    The 8 x 8 images, which the digits fill, are enlarged to 20 x 20 (bilinear) and centered in
+    28 x 28, so that a digit's box is in the middle, and not its center of mass. The test split is
     fixed: 360 images, 36 or so of each digit, drawn by scikit-learn's ``train_test_split(
     test_size=360, stratify=labels, random_state=0)``; the other 1,437 are for training. Writers
     occur in both.
@@ -48,6 +49,7 @@ class DigitsDataModule(ImageDataModule):
         kwargs: as for :class:`ImageDataModule`; ``root`` is not read, the data is embedded.
     """
 
+    preprocessing = "centered-digit"
     mean = 0.1558
     std = 0.2774
 

@@ -77,7 +77,7 @@ class ImageDataModule(BaseImageDataModule):
             or len(set(classes)) != len(classes)
             or not set(classes) <= set(range(count))
         ):
-            kind = "digits" if self.preprocessing == "mnist-digit" else "numbers"
+            kind = "digits" if self.preprocessing.endswith("-digit") else "numbers"
             raise ValueError(
                 f"classes must be different {kind} from 0 to {count - 1}, got {classes}"
             )

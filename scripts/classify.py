@@ -7,6 +7,7 @@ from pathlib import Path
 
 from inference import Classifier, Prediction, load
 from inference.images.classifier import find_images
+from inference.images.inputs import DIGITS
 from scripts.parser import Parser
 
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
             f"{arguments.model} is not an image classifier; for text: gpu-learning generate, for a "
             "model of numbers: inference.load(folder)(array)"
         )
-    digits = model.manifest.preprocessing == "mnist-digit"
+    digits = model.manifest.preprocessing in DIGITS
     if not digits and arguments.ink != "auto":
         raise ValueError(f"--ink is for models of digits, and {arguments.model} is none")
     paths = find_images(arguments.images)

@@ -1,6 +1,7 @@
 """Preprocessings: how any image becomes what a model takes. A manifest names one of them.
 
 - ``mnist-digit``: one digit, as MNIST frames its digits (:mod:`inference.images.preprocessing`);
+- ``centered-digit``: the same, but with the digit's box in the middle, not its center of mass;
 - ``resize-crop``: the image scaled until it covers the model's size, and what is too long cut off
   at both ends. Training reads its files by the same function.
 """
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from inference.images.inputs import DIGITS
 from inference.images.preprocessing import (
     decoded,
     from_deep,
@@ -40,8 +42,8 @@ def frame(
     Raises:
         ValueError: the image cannot be read, or ``invert`` is given for what is not a digit.
     """
-    if preprocessing == "mnist-digit":
-        pixels, inverted = to_mnist(image, shape[-1], invert)
+    if preprocessing in DIGITS:
+        pixels, inverted = to_mnist(image, shape[-1], invert, by_mass=preprocessing == DIGITS[0])
         return pixels[None], inverted
     if invert is not None:
         raise ValueError(

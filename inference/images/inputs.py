@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 # How an image becomes what a model takes, see inference/images/framing.py.
-PREPROCESSINGS = ("mnist-digit", "resize-crop")
+DIGITS = ("mnist-digit", "centered-digit")
+PREPROCESSINGS = (*DIGITS, "resize-crop")
 DIGITS_ONLY = (1, 2)  # schemas of manifests without the field
 
 
@@ -17,7 +18,7 @@ def preprocessing_of(document: dict[str, Any], shape: tuple[int, ...]) -> str:
             f"its preprocessing {name!r} is unknown here, this version knows "
             f"{' and '.join(PREPROCESSINGS)}"
         )
-    if name == "mnist-digit" and (shape[0] != 1 or shape[1] != shape[2]):
+    if name in DIGITS and (shape[0] != 1 or shape[1] != shape[2]):
         raise ValueError(
             f"{name} is for 1 x side x side pixels, and its input is {list(shape)}"
             + (" (schema 1 and 2 knew digits alone)" if digits_only else "")

@@ -11,7 +11,9 @@ _STROKE = 2.6 / 20  # of the longest side: thinner strokes are not what MNIST's 
 _INK = 0.4  # from this share of the strongest ink on, a pixel counts for the width of a stroke
 
 
-def frame(gray: np.ndarray, side: int, invert: bool | None) -> tuple[np.ndarray, bool]:
+def frame(
+    gray: np.ndarray, side: int, invert: bool | None, by_mass: bool = True
+) -> tuple[np.ndarray, bool]:
     """The digit of an image (H, W) in [0, 1], as :func:`~.preprocessing.to_mnist` returns it.
 
     Raises:
@@ -21,13 +23,13 @@ def frame(gray: np.ndarray, side: int, invert: bool | None) -> tuple[np.ndarray,
         raise ValueError("the picture is empty: it has one tone only")
     if gray.shape == (side, side) and invert is None:
         inverted = float(np.median(edge(gray))) > (float(gray.min()) + float(gray.max())) / 2
-        if (framed := _framed_already(gray, inverted)) is not None:
+        if (framed := _framed_already(gray, inverted, by_mass)) is not None:
             return framed, inverted
     ink, inverted = digit_ink(gray, invert)
-    return _framed(_thickened(ink), side), inverted
+    return _framed(_thickened(ink), side, by_mass), inverted
 
 
-def _framed_already(gray: np.ndarray, inverted: bool) -> np.ndarray | None:
+def _framed_already(gray: np.ndarray, inverted: bool, by_mass: bool) -> np.ndarray | None:
     """The image, light on dark, if all that is not its ground lies as MNIST's digits lie.
 
     These fill the box and have their center of mass in the middle; of 70,000 there are 19 that are
@@ -41,9 +43,9 @@ def _framed_already(gray: np.ndarray, inverted: bool) -> np.ndarray | None:
     short = round(BOX * len(ink)) - max(digit.shape)
     if short not in (0, 1):
         return None
-    top, left = _place(digit, len(ink))
+    top, left = _place(digit, len(ink), by_mass)
     off = max(abs(top - rows.start), abs(left - columns.start))
-    return _framed(digit, len(ink)) if off <= 1 else None
+    return _framed(digit, len(ink), by_mass) if off <= 1 else None
 
 
 def _thickened(ink: np.ndarray) -> np.ndarray:
@@ -80,8 +82,8 @@ def dilated(ink: np.ndarray, reach: int) -> np.ndarray:
     return found
 
 
-def _framed(ink: np.ndarray, side: int) -> np.ndarray:
-    """A digit cut to its box, scaled to fit MNIST's, with its center of mass in the middle."""
+def _framed(ink: np.ndarray, side: int, by_mass: bool) -> np.ndarray:
+    """A digit cut to its box, scaled to fit MNIST's, with one of its centers in the middle."""
     digit = Image.fromarray(ink)
     scale = round(BOX * side) / max(digit.size)
     size = (max(1, round(digit.width * scale)), max(1, round(digit.height * scale)))
@@ -89,16 +91,18 @@ def _framed(ink: np.ndarray, side: int) -> np.ndarray:
         digit = digit.resize(size, Image.Resampling.LANCZOS)
     pixels = np.asarray(digit)
     pixels = np.clip(pixels / min(1, pixels.max()), 0, 1)  # the strongest ink is white
-    y, x = _place(pixels, side)
+    y, x = _place(pixels, side, by_mass)
     framed = np.zeros((side, side), dtype=np.float32)
     framed[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
     return framed
 
 
-def _place(pixels: np.ndarray, side: int) -> tuple[int, int]:
-    """Top and left of a digit (h, w) whose center of mass is in the middle."""
-    weight = pixels.sum()
+def _place(pixels: np.ndarray, side: int, by_mass: bool) -> tuple[int, int]:
+    """Top and left of a digit (h, w) whose center of mass, or whose box, is in the middle."""
     height, width = pixels.shape
+    if not by_mass:
+        return (side - height) // 2, (side - width) // 2
+    weight = pixels.sum()
     middle = side / 2  # where MNIST has it: 14.0 counted from pixel 0, on average over the set
     y = round(middle - float((pixels.sum(1) * np.arange(height)).sum() / weight))
     x = round(middle - float((pixels.sum(0) * np.arange(width)).sum() / weight))

@@ -30,7 +30,9 @@ _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _WORKING_SIZE = 512  # longest side in pixels that a digit is looked at with
 
 
-def to_mnist(image: Any, side: int = 28, invert: bool | None = None) -> tuple[np.ndarray, bool]:
+def to_mnist(
+    image: Any, side: int = 28, invert: bool | None = None, by_mass: bool = True
+) -> tuple[np.ndarray, bool]:
     """One digit as MNIST would show it.
 
     Args:
@@ -40,6 +42,7 @@ def to_mnist(image: Any, side: int = 28, invert: bool | None = None) -> tuple[np
         side: width and height of the result.
         invert: True for dark ink on a light ground, False for light on dark, None to look: the
             ground is what the edge of the picture shows, and most of it inside a black border.
+        by_mass: the center of mass is in the middle, as MNIST has it; otherwise that of the box.
 
     Returns:
         float32 pixels (side, side) in [0, 1], light on dark; and whether they were inverted.
@@ -47,7 +50,7 @@ def to_mnist(image: Any, side: int = 28, invert: bool | None = None) -> tuple[np
     Raises:
         ValueError: the picture cannot be read, is too large, is empty or shows several digits.
     """
-    return frame(_gray(image), side, invert)
+    return frame(_gray(image), side, invert, by_mass)
 
 
 def _gray(image: Any) -> np.ndarray:

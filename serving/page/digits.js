@@ -5,7 +5,7 @@ import { answer } from "./bars.js";
 
 const details = () => known.get($("digits-model").value)?.details ?? {};
 /** Whether the model is one of digits, which are drawn; others are shown an image. */
-const draws = () => (details().preprocessing ?? "mnist-digit") === "mnist-digit";
+const draws = () => (details().preprocessing ?? "mnist-digit").endsWith("-digit");
 
 /** Fits the part to the model that is chosen: its title, its help, its labels. */
 function classes() {
