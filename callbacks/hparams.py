@@ -8,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams
 
+from callbacks.lr_scheduler import LRSchedulerCallback
 from callbacks.tensorboard import CurvesLogger, curve, tensorboards
 
 
@@ -16,8 +17,8 @@ class HParams(pl.Callback):
 
     The page reads each metric from the scalar of the same name, so a run shows its validation
     accuracy while it trains and its test accuracy once it was tested, and never a placeholder. It
-    shows five hyperparameters until more are asked for: the learning rate, the batch size and what
-    a sweep varies come first.
+    shows five hyperparameters until more are asked for: the optimizer's learning rate, its
+    ``schedule``, the batch size and what a sweep varies come first.
 
     Args:
         metrics: names of logged scalars.
@@ -34,7 +35,7 @@ class HParams(pl.Callback):
             for name, value in _typed(trainer.datamodule.hparams_initial).items():
                 # The data's context may be shorter than the model's.
                 values[name if values.get(name, value) == value else f"data/{name}"] = value
-        values |= self.values
+        values |= _rate(trainer) | self.values
         plain = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in values.items()
@@ -52,12 +53,24 @@ class HParams(pl.Callback):
         page = HParamsPluginData.FromString(plugin.content)
         for column in page.experiment.hparam_infos:
             # TensorBoard sorts those that differ between runs before the others.
-            column.differs = column.name in ("lr", "batch_size", *self.values)
+            column.differs = column.name in ("lr", "schedule", "batch_size", *self.values)
         for name, column in zip(self.metrics, page.experiment.metric_infos, strict=True):
             column.display_name = name
             if curves:
                 column.name.group, column.name.tag = curve(name)
         plugin.content = page.SerializeToString()
+
+
+def _rate(trainer: pl.Trainer) -> dict[str, Any]:
+    """Learning rate that the optimizer was made with, and what changes it during the run."""
+    if len(trainer.optimizers) != 1:
+        return {}
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    owners = [type(one).__name__ for one in callbacks if isinstance(one, LRSchedulerCallback)]
+    owners += [type(one.scheduler).__name__ for one in trainer.lr_scheduler_configs]
+    lr = trainer.optimizers[0].defaults.get("lr")
+    rate = {} if lr is None else {"lr": float(lr)}
+    return rate | {"schedule": ", ".join(owners) or "none"}
 
 
 def _typed(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:

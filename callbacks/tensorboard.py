@@ -9,47 +9,45 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 
-STAGES = ("train", "val")
+VAL = "val"
 
 
 class CurvesLogger(TensorBoardLogger):
     """As Lightning's, with the curves of training and validation in one chart.
 
-    ``train/loss`` is written as ``curves/loss`` into the run's folder ``train``, ``val/loss`` under
-    the same tag into its folder ``val``: TensorBoard draws both in one chart, in two colors.
-    Without a stage, ``lr`` is ``curves/lr`` of the run itself; how fast a run trains is under
+    ``train/loss`` is written as ``curves/loss`` of the run, ``val/loss`` under the same tag into
+    its folder ``val``: TensorBoard draws both in one chart, in two colors, and lists two runs.
+    ``lr`` is ``curves/lr``; how fast a run trains is under
     ``speed/``. ``epoch``, which Lightning adds to whatever is logged, is left out. All other names,
     such as ``test/acc``, stay as they are. TensorBoard unfolds the first two groups of charts.
     """
 
-    _of_stages: dict[str, TensorBoardLogger] | None = None
+    _val: TensorBoardLogger | None = None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:  # type: ignore[override]
         for name, value in metrics.items():
             if name != "epoch":
                 folder, tag = curve(name)
-                where = self._of_stage(folder) if folder else super()
+                where = self._of_val() if folder else super()
                 where.log_metrics({tag: value}, step)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         super().finalize(status)
-        for logger in (self._of_stages or {}).values():
-            logger.experiment.flush()
-            logger.experiment.close()
+        if self._val is not None:
+            self._val.experiment.flush()
+            self._val.experiment.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_of_stages": None}
+        return {**super().__getstate__(), "_val": None}
 
-    def _of_stage(self, stage: str) -> TensorBoardLogger:
-        self._of_stages = self._of_stages or {}
-        if stage not in self._of_stages:
-            folder = Path(self.log_dir) / stage
-            self._of_stages[stage] = TensorBoardLogger(
-                folder, name="", version="", prefix=self._prefix, **self._kwargs
+    def _of_val(self) -> TensorBoardLogger:
+        if self._val is None:
+            self._val = TensorBoardLogger(
+                Path(self.log_dir) / VAL, name="", version="", prefix=self._prefix, **self._kwargs
             )
-        return self._of_stages[stage]
+        return self._val
 
 
 def curve(name: str) -> tuple[str, str]:
@@ -57,8 +55,8 @@ def curve(name: str) -> tuple[str, str]:
     stage, _, rest = name.partition("/")
     if rest == "mfu" or rest.endswith("_per_sec"):
         return "", f"speed/{rest}"
-    if rest and stage in STAGES:
-        return stage, f"curves/{rest}"
+    if rest and stage in ("train", VAL):
+        return (VAL if stage == VAL else ""), f"curves/{rest}"
     return "", f"curves/{name}" if not rest or stage == "lr" else name
 
 

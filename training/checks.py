@@ -15,12 +15,13 @@ _HOOKS = {
 }
 
 
-def check_settings(config: Any, keyed: Iterable[str]) -> None:
+def check_settings(config: Any, keyed: Iterable[str], typed_rate: bool = False) -> None:
     """Refuses values that a run cannot have.
 
     Args:
         config: configuration of a subcommand.
         keyed: keys of the callbacks that every run has.
+        typed_rate: the model's learning rate is an option of the command line.
     """
     if config.get("lr_scheduler") and not config.get("optimizer"):
         raise ValueError(
@@ -35,6 +36,8 @@ def check_settings(config: Any, keyed: Iterable[str]) -> None:
         lr = ((part or {}).get("init_args") or {}).get("lr")
         if lr is not None and not 0 < float(lr) < float("inf"):
             raise ValueError(f"the learning rate must be a number above 0, got lr {lr}")
+    if typed_rate:
+        _refuse_unused_rate(config)
     listed = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
     paths = {callback.get("class_path") for callback in listed if callback}
     for key in keyed:
@@ -48,6 +51,17 @@ def check_settings(config: Any, keyed: Iterable[str]) -> None:
         raise ValueError(
             f"accelerator={trainer.accelerator} needs a CUDA GPU and torch sees none; "
             "gpu-learning doctor says why, --trainer.accelerator cpu trains without"
+        )
+
+
+def _refuse_unused_rate(config: Any) -> None:
+    """Refuses a learning rate of the model where another optimizer is used than the model's own."""
+    lr = config.model.init_args.lr
+    used = ((config.get("optimizer") or {}).get("init_args") or {}).get("lr", lr)
+    if lr != used:
+        raise ValueError(
+            f"the model's lr {lr} has no effect, as the configuration names an optimizer, with lr "
+            f"{used}; change that one with --optimizer.init_args.lr {lr}"
         )
 
 

@@ -107,10 +107,12 @@ class TrainCLI(CheckpointCLI):
     def parse_arguments(self, parser: OneSentenceParser, args: list[str]) -> None:  # type: ignore[override]
         if said := overridden(args):
             parser.error(said)
+        typed = [argument.partition("=")[0] for argument in args]
+        self._typed_rate = bool({"--model.lr", "--model.init_args.lr"} & set(typed))
         self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
-        check_settings(self.config[self._name], KEYED_CALLBACKS)
+        check_settings(self.config[self._name], KEYED_CALLBACKS, self._typed_rate)
 
     def instantiate_classes(self) -> None:
         try:

@@ -62,5 +62,6 @@ def missing(path: Path) -> str:
         if path.parts[0] == "configs":
             said += f" in {Path.cwd()}: change to the project's folder (cd) and type it there"
         return said
-    near = get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
-    return f"{path}; did you mean {near[0]}?" if near else str(path)
+    others = {other.stem: other.name for other in path.parent.iterdir() if other.suffix}
+    near = get_close_matches(path.stem, others, n=1) or [n for n in others if path.stem in n]
+    return f"{path}; did you mean {others[near[0]]}?" if near else str(path)

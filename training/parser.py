@@ -58,6 +58,8 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     ):
         # 'modle.class_path' is a mistake in its first part, 'trainer.max_epoch' in a later one.
         wrong, known = match[1], list(options)
+        if wrong.endswith((".yaml", ".yml")):
+            return f"a configuration is named with -c: -c {wrong}"
         first, _, rest = wrong.partition(".")
         if rest and first in _class_names("lightning.pytorch.callbacks.Callback"):
             return (
@@ -66,6 +68,12 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
             )
         if not any(name == first or name.startswith(f"{first}.") for name in known):
             wrong, known = first, [name for name in known if "." not in name]
+            if not rest and not get_close_matches(wrong, known, n=1):
+                return (
+                    f"there is no option '{wrong}'; what the model takes is "
+                    f"--model.init_args.{wrong}, the data --data.init_args.{wrong}, the Trainer "
+                    f"--trainer.{wrong}"
+                )
         return f"there is no option '{wrong}'{_suggest(wrong, known)}"
     if match := re.search(r"module '([^']+)' has no attribute '([^']+)'", message):
         module = import_module(match[1])
@@ -95,10 +103,13 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     reason = "; ".join(dict.fromkeys(telling or lines))
     reason = re.sub(r"Expected a <class '(\w+)'>", r"expected \1", reason)
     given = re.search(r"^\s*(?:- )?Given value: (.+)$", message, flags=re.MULTILINE)
-    if given and "Got value" not in reason:
+    if given and not re.search(r"\b[Gg]ot ", reason) and "Namespace(" not in given[1]:
         reason += f", got {given[1]}"
     reason = re.sub(r"Expected a typing\.Literal\[(.+?)\]\. Got value: (\S+)", _choices, reason)
-    return where + reason.replace(". Got value: ", ", got ")
+    reason = reason.replace(". Got value: ", ", got ")
+    if match := re.search(r"expected (?:tuple|list), got ([\w.,-]+)$", reason):
+        reason += f"; write [{match[1]}]"
+    return where + reason
 
 
 def _choices(match: re.Match[str]) -> str:

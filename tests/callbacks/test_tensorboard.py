@@ -17,7 +17,7 @@ from tests.conftest import quiet_trainer
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("train/loss", ("train", "curves/loss")),
+        ("train/loss", ("", "curves/loss")),
         ("val/loss", ("val", "curves/loss")),
         ("val/bits_per_char", ("val", "curves/bits_per_char")),
         ("train/images_per_sec", ("", "speed/images_per_sec")),
@@ -54,12 +54,11 @@ def scalars(folder: Path) -> dict[str, list[int]]:
 
 def test_training_and_validation_share_a_chart(logger: CurvesLogger) -> None:
     run = Path(logger.log_dir)
-    train, val, own = scalars(run / "train"), scalars(run / "val"), scalars(run)
-    assert set(train) == {"curves/loss"}
+    val, own = scalars(run / "val"), scalars(run)
     assert set(val) == {"curves/loss", "curves/acc"}
-    assert train["curves/loss"][:3] == [4, 9, 14]
+    assert own["curves/loss"][:3] == [4, 9, 14]
     assert len(val["curves/loss"]) == 2
-    assert {"curves/lr", "test/acc", "test/loss"} <= set(own)
+    assert {"curves/loss", "curves/lr", "test/acc", "test/loss"} <= set(own)
     assert not {"epoch", "curves/epoch"} & set(own)
     assert not list(run.glob("*/hparams.yaml"))  # a folder of curves is no run of its own
 
@@ -68,7 +67,13 @@ def test_hparams_reads_the_curves_and_shows_the_learning_rate(logger: CurvesLogg
     events = EventAccumulator(logger.log_dir).Reload()
     content = events.summary_metadata["_hparams_/experiment"].plugin_data.content
     page = HParamsPluginData.FromString(content).experiment
-    assert {column.name for column in page.hparam_infos if column.differs} == {"lr", "batch_size"}
+    assert {column.name for column in page.hparam_infos if column.differs} == {
+        *("lr", "schedule", "batch_size")
+    }
+    started = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    values = HParamsPluginData.FromString(started).session_start_info.hparams
+    assert values["lr"].number_value == 0.001
+    assert values["schedule"].string_value == "none"
     metrics = [(m.display_name, m.name.group, m.name.tag) for m in page.metric_infos]
     assert metrics == [("val/acc", "val", "curves/acc"), ("test/acc", "", "test/acc")]
     for _, folder, tag in metrics:

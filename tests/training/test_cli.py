@@ -105,6 +105,16 @@ def test_values_that_cannot_be(gpu_learning, option: str, expected: str) -> None
     assert expected in said
 
 
+@pytest.mark.parametrize("rate", ["0.01", "0.001"])
+def test_a_rate_of_the_model_that_an_optimizer_replaces(gpu_learning, rate: str) -> None:
+    _, said = bad(
+        gpu_learning,
+        *("fit", "-c", "configs/lr_schedules.yaml", "--model.init_args.lr", rate),
+    )
+    assert f"the model's lr {rate} has no effect" in said
+    assert f"change that one with --optimizer.init_args.lr {rate}" in said
+
+
 def test_yaml_that_holds_itself(gpu_learning, workplace: Path) -> None:
     (workplace / "loop.yaml").write_text("trainer: &all\n  max_epochs: 1\n  logger: *all\n")
     code, said = bad(gpu_learning, *DIGITS, "-c", "loop.yaml")

@@ -27,6 +27,20 @@ from training.parser import explain, overridden
             "the following arguments are required: monitor",
             "a class that was named needs 'monitor': of a callback it is given after it, as --trai",
         ),
+        (
+            "unrecognized arguments: configs/a.yaml",
+            "a configuration is named with -c: -c configs/a",
+        ),
+        (
+            "unrecognized arguments: --rate 1",
+            "there is no option 'rate'; what the model takes is --mo",
+        ),
+        (
+            "Does not validate\nErrors:\n  - size must be at least 1, got 0\n"
+            "Given value: Namespace(size=0)",
+            "size must be at least 1, got 0",
+        ),
+        ("Expected a <class 'tuple'>. Got value: 4,8", "expected tuple, got 4,8; write [4,8]"),
         ("File does not exist: '/nowhere/a.yaml'", "there is no /nowhere/a.yaml, and no folder /n"),
         ("something else", "something else"),
     ],
