@@ -73,11 +73,11 @@ class CPUThreads(pl.Callback):
                 return
             work = count_flops(module, example, trainer.precision_plugin) * rows
             threads = before if work >= WORTH_SHARING else 1
-            reason = f"a batch takes {operations(work)} operations"
+            reason = f"a batch of {operations(work)} operations gains little from more"
         torch.set_num_threads(threads)
         if trainer.training and threads != before:
             rank_zero_info(
-                f"{threads} of {os.cpu_count()} CPU threads: {reason}; "
+                f"trains with {threads} of {os.cpu_count()} CPU threads: {reason}; "
                 "--cpu_threads.threads N or OMP_NUM_THREADS=N changes it"
             )
         self._before = before

@@ -85,7 +85,9 @@ def test_artifacts_are_made_and_used(gpu_learning, workplace: Path, device: str)
     pytest.importorskip("onnxruntime", reason="needs the extra export")
     pytest.importorskip("tokenizers", reason="needs the extra llm")
     images = load_digits().images
-    Image.fromarray((images[7] * 15.9).astype("uint8")).save(workplace / "seven.png")
+    (workplace / "logs" / "demo").mkdir(parents=True)
+    seven = workplace / "logs" / "demo" / "seven.png"
+    Image.fromarray((images[7] * 15.9).astype("uint8")).save(seven)
     gpu_learning("fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=3")
     for line in CHAIN:
         arguments = shlex.split(line)[1:]

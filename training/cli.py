@@ -1,6 +1,7 @@
 """LightningCLI over the project's classes."""
 
 import os
+import shutil
 import sys
 import traceback
 from collections import deque
@@ -18,6 +19,7 @@ from lightning.pytorch.cli import (
     LRSchedulerTypeTuple,
     instantiate_class,
 )
+from lightning.pytorch.loggers import TensorBoardLogger
 
 import training.strategies  # noqa: F401  registers cuda_graph
 from callbacks import (
@@ -174,8 +176,14 @@ class TrainCLI(CheckpointCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         if not self._run:
             return
+        new = _run_folders(self.trainer) if subcommand == "fit" else []
         try:
             super()._run_subcommand(subcommand)
+        except ValueError:
+            if self.trainer.global_step == 0:  # refused: a run without a step is none to look at
+                for folder in new:
+                    shutil.rmtree(folder, ignore_errors=True)
+            raise
         except SystemExit:
             # So ends Lightning a fit that Ctrl-C stopped.
             if self.trainer.interrupted:
@@ -188,6 +196,14 @@ class TrainCLI(CheckpointCLI):
             elif not _raised_by_lightning(error):
                 raise
             raise ValueError(said) from error
+
+
+def _run_folders(trainer: pl.Trainer) -> list[Path]:
+    """Folders that the loggers are going to make for this run."""
+    if not trainer.is_global_zero:
+        return []
+    loggers = [one for one in trainer.loggers if isinstance(one, TensorBoardLogger)]
+    return [path for one in loggers if not (path := Path(one.log_dir)).exists()]
 
 
 def _build_optimizers(

@@ -141,5 +141,5 @@ def test_the_command_says_it_once(gpu_learning, caplog: pytest.LogCaptureFixture
     assert code == 0
     said = caplog.text + out + err
     assert said.count("1 of ") == 1
-    assert "CPU threads: a batch takes 21 million operations" in said
+    assert "CPU threads: a batch of 21 million operations gains little from more" in said
     assert "--cpu_threads.threads N or OMP_NUM_THREADS=N" in said

@@ -30,6 +30,9 @@ def test_demo_trains_tests_and_shows(gpu_learning, workplace: Path, device: str)
     code, out, err = gpu_learning("classify", "models/demo_digits", str(digit(workplace, 7)))
     assert code == 0, err
     assert "7" in out
+    code, out, err = gpu_learning("classify", "models/demo_digits", "logs/demo/seven.png", "--json")
+    assert code == 0, err
+    assert json.loads(out)["label"] == "7"
     refuse_foreign(workplace / "models" / "demo_digits")
     code, out, err = gpu_learning(
         "generate", "models/demo_mini_gpt", "the cat", "--temperature=0", "--max-new-tokens=40"

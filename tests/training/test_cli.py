@@ -115,6 +115,13 @@ def test_a_rate_of_the_model_that_an_optimizer_replaces(gpu_learning, rate: str)
     assert f"change that one with --optimizer.init_args.lr {rate}" in said
 
 
+def test_a_run_that_was_refused_leaves_no_folder(gpu_learning, workplace: Path) -> None:
+    options = ("--trainer.callbacks+=callbacks.StepLR", "--trainer.callbacks.step_size=2")
+    _, said = bad(gpu_learning, *DIGITS, *options)
+    assert "OneCycle and StepLR would both set the learning rate" in said
+    assert not list((workplace / "logs").rglob("version_*"))
+
+
 def test_yaml_that_holds_itself(gpu_learning, workplace: Path) -> None:
     (workplace / "loop.yaml").write_text("trainer: &all\n  max_epochs: 1\n  logger: *all\n")
     code, said = bad(gpu_learning, *DIGITS, "-c", "loop.yaml")
