@@ -8,6 +8,7 @@ from inference.images.pieces import FAINTEST
 
 BOX = 20 / 28  # longest side of a digit, as a share of the frame's
 _STROKE = 2.6 / 20  # of the longest side: thinner strokes are not what MNIST's readers have seen
+_SHORT = 5 / 28  # what the scans of scikit-learn's digits may lack of the box
 _INK = 0.4  # from this share of the strongest ink on, a pixel counts for the width of a stroke
 
 
@@ -33,14 +34,19 @@ def _framed_already(gray: np.ndarray, inverted: bool, by_mass: bool) -> np.ndarr
     """The image, light on dark, if all that is not its ground lies as MNIST's digits lie.
 
     These fill the box and have their center of mass in the middle; of 70,000 there are 19 that are
-    a pixel off, and are put right.
+    a pixel off, and are put right. By the box, a digit lies within it and nearly fills it.
     """
     ground = float(np.median(edge(gray)))
-    ink = ground - gray if inverted else gray - ground
-    ink = np.clip(ink / ink.max(), 0, 1).astype(np.float32)
+    given = np.clip(ground - gray if inverted else gray - ground, 0, 1).astype(np.float32)
+    ink = given / given.max()
     rows, columns = box(ink > 0)
     digit = ink[rows, columns]
     short = round(BOX * len(ink)) - max(digit.shape)
+    if not by_mass:
+        margin = (len(ink) - round(BOX * len(ink))) // 2
+        within = min(rows.start, columns.start) >= margin
+        within &= max(rows.stop, columns.stop) <= len(ink) - margin
+        return given if within and short <= _SHORT * len(ink) else None
     if short not in (0, 1):
         return None
     top, left = _place(digit, len(ink), by_mass)

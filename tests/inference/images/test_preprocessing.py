@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 
+from datamodules import DigitsDataModule
 from inference.images.preprocessing import to_mnist
 from tests.conftest import ROOT
 
@@ -220,3 +221,22 @@ def test_what_is_framed_comes_out_as_it_is() -> None:
         large = np.pad(np.kron(digit, np.ones((30, 30))) * (255 / 16), 40).astype(np.uint8)
         framed = (to_mnist(large)[0] * 255).round().astype(np.uint8)
         np.testing.assert_array_equal(to_mnist(framed)[0], np.float32(framed) / 255)
+
+
+def test_scanned_digits_are_left_as_training_has_them() -> None:
+    for train in (True, False):
+        images, _ = DigitsDataModule()._read(train)
+        for image in images.numpy():
+            pixels, inverted = to_mnist(image, by_mass=False)
+            assert not inverted
+            np.testing.assert_array_equal((pixels * 255).round(), image)
+
+
+def test_a_seven_is_placed_by_its_box_or_by_its_mass() -> None:
+    page = Image.new("L", (200, 200), 255)
+    ImageDraw.Draw(page).line([(50, 50), (150, 50), (90, 170)], fill=0, width=16)
+    rows = {
+        by_mass: np.flatnonzero(to_mnist(page, by_mass=by_mass)[0].any(1)) for by_mass in (0, 1)
+    }
+    assert (rows[0][0], rows[0][-1]) == (4, 23)
+    assert (rows[1][0], rows[1][-1]) == (8, 27)  # most of its ink is above
