@@ -159,6 +159,7 @@ def test_free_memory_is_a_number_of_bytes() -> None:
     assert 10_000_000 < free_bytes(torch.device("cpu")) < 1 << 50
 
 
+@pytest.mark.slow
 def test_other_images_are_other_content(shapes: Path) -> None:
     before = ready(shapes).content
     path = next(shapes.rglob("*.png"))

@@ -34,7 +34,7 @@ def fit(data: ResumableDataModule, model: pl.LightningModule | None = None, **op
     return {name: value.cpu() for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_data_in_host_memory_resumes_exactly(workplace: Path, workers: int, device: str) -> None:
     whole = fit(digits(resident=False, num_workers=workers))
     for step in (2, BATCHES, BATCHES + 2):

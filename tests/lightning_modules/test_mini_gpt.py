@@ -148,6 +148,7 @@ def test_fsdp1_is_refused() -> None:
         model.configure_model()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sizes", "in_shards"), [((1, 2), False), ((2, 1), True)])
 def test_parallelism_that_is_not_made_for_is_refused(
     sizes: tuple[int, int], in_shards: bool

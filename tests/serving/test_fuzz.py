@@ -43,6 +43,7 @@ def test_malformed_bodies(writable: Running) -> None:
     assert {"tiny", "json", "digits"} <= {one.name for one in writable.models.iterdir()}
 
 
+@pytest.mark.slow
 def test_requests_made_from_our_own_openapi(writable: Running) -> None:
     with httpx.Client(base_url=writable.url, timeout=20) as client:
         seen = from_openapi(client, 120, seed=1)
