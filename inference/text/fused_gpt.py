@@ -14,8 +14,8 @@ from inference.text.cached_gpt import CachedGPT
 WIDEST = 16_384  # inputs of a linear layer, of which a program takes whole rows of weights
 MOST = 64  # sequences
 OLDEST = (8, 0)  # compute capability: bfloat16, and copies into shared memory that overlap
-# Weights that a program of a single sequence reads, and those of the kernel for several.
-TILE, TILES = 16_384, 128
+TILE = 32 * 1024  # bytes of weights that a program holds, of the kernel for one sequence
+TILES = 128  # columns of weights at once, of the kernel for several
 ARGMAX = 1024
 SHARED = 96 * 1024  # bytes of shared memory that a program may have on a GPU for desktops
 
@@ -225,7 +225,8 @@ class FusedGPT(CachedGPT):
             return
         kind, pointers, eps = self._input(x, norm, parts)
         block = _power(inputs)
-        rows = max(1, min(each, TILE // block))
+        row = block * weight.element_size()
+        rows = max(1, min(each, TILE // row))
         self._launch(
             row_kernel,
             (math.ceil(outputs / rows),),
@@ -235,7 +236,7 @@ class FusedGPT(CachedGPT):
             D=self._size,
             BLOCK_N=rows,
             BLOCK_K=block,
-            num_warps=8 if rows * block > TILE // 2 else 4,
+            num_warps=8 if rows * row > TILE // 2 else 4,
         )
 
     def _launch(self, kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
