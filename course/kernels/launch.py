@@ -5,12 +5,10 @@ margins must not change. Outputs begin as NaN, or as the smallest integer, and s
 inputs; those of outputs hold a number, so that a NaN that is written there is seen as well.
 """
 
-import ast
 import inspect
 import math
 import re
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from course.exercises.attempt import Attempt
 from course.exercises.compare import Wrong, difference
-from course.kernels import environment
+from course.kernels import environment, source
 
 _MARGIN = 4096  # elements before and after each tensor
 _EDGE = -1536.0  # around an output; exact in 16 bits, too
@@ -58,7 +56,7 @@ def numba(mine: Attempt, name: str, blocks: Any, threads: Any, *args: Any) -> li
     kernel = mine.find(name)
     if not hasattr(kernel, "py_func"):
         raise Wrong(f"{name} is not a kernel; keep the decorator @cuda.jit")
-    _refuse_rebinding(name, kernel.py_func, args)
+    source.refuse_rebinding(name, kernel.py_func, args, Out)
 
     def start(given: list[Any]) -> None:
         from course.kernels import simulator
@@ -80,7 +78,7 @@ def triton(mine: Attempt, name: str, grid: Any, *args: Any, **constants: Any) ->
     kernel = mine.find(name)
     if not hasattr(kernel, "fn"):
         raise Wrong(f"{name} is not a kernel; keep the decorator @triton.jit")
-    _refuse_subscripts(name, kernel.fn, args)
+    source.refuse_subscripts(name, kernel.fn, args, (Out, Tensor))
     shape = grid if isinstance(grid, tuple) else (grid,)
 
     def start(given: list[Any]) -> None:
@@ -103,7 +101,7 @@ def _launch(
     args: tuple[Any, ...],
     launched: str,
 ) -> list[Tensor]:
-    _refuse_holes(name, function)
+    source.refuse_holes(name, function)
     values = [arg.tensor if isinstance(arg, Out) else arg for arg in args]
     shown = f"{launched}({', '.join(map(_shown, values))})"
     parameters = list(inspect.signature(function).parameters)
@@ -136,7 +134,7 @@ def _launch(
                     f"{shown} computes with a whole array{mine.line(error)}; a thread takes an "
                     "element of it, such as x[i]"
                 ) from error
-            if refused := compile_error(error, function):
+            if refused := source.compile_error(error, function):
                 raise Wrong(f"{shown} does not compile: {refused}") from error
             raise
     for index, buffer in buffers.items():
@@ -250,74 +248,3 @@ def _shown(value: Any) -> str:
 
 def _nothing(dtype: torch.dtype) -> float:
     return float("nan") if dtype.is_floating_point else torch.iinfo(dtype).min
-
-
-def compile_error(error: Exception, function: Callable[..., Any]) -> str:
-    """What Triton's or numba's compiler said, with the learner's line; empty for other errors.
-
-    Where numba names no line it is that of the kernel's ``def``.
-    """
-    lines, first = inspect.getsourcelines(function)
-    begins = ast.parse(textwrap.dedent("".join(lines))).body[0].lineno
-    package = type(error).__module__.partition(".")[0]
-    if package == "triton" and hasattr(error, "node"):
-        line = begins + getattr(error.node, "lineno", 1) - 1
-        said = getattr(error, "error_message", None) or type(error).__name__
-    elif package in ("numba", "numba_cuda"):
-        places = re.findall(r'File "[^"]*", line (\d+)', str(error))
-        line = int(places[-1]) - first + 1 if places else begins
-        said = str(error)
-    else:
-        return ""
-    said = " ".join(said.split())[:160]
-    text = lines[line - 1].strip()[:60] if line <= len(lines) else ""
-    return f"{said} (line {first + line - 1}: {text})"
-
-
-def _nodes(function: Callable[..., Any]) -> Iterator[tuple[ast.AST, str]]:
-    """Of a kernel's source, with what sentences say of the place."""
-    lines, first = inspect.getsourcelines(function)
-    for node in ast.walk(ast.parse(textwrap.dedent("".join(lines)))):
-        if isinstance(node, ast.stmt | ast.expr):
-            text = lines[node.lineno - 1].strip()[:60]
-            yield node, f" (line {first + node.lineno - 1}: {text})"
-
-
-def _arrays(function: Callable[..., Any], args: tuple[Any, ...], kinds: Any) -> set[str]:
-    names = inspect.signature(function).parameters
-    return {name for name, arg in zip(names, args, strict=False) if isinstance(arg, kinds)}
-
-
-def _refuse_holes(name: str, function: Callable[..., Any]) -> None:
-    """A raise within a kernel does not reach the host, so a hole is looked for in the source."""
-    for node, line in _nodes(function):
-        if isinstance(node, ast.Raise) and "NotImplementedError" in ast.unparse(node):
-            raise Wrong(f"{name} is not written yet{line}")
-
-
-def _refuse_rebinding(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """``out = x`` writes nothing, in numba as in Python."""
-    outputs = _arrays(function, args, Out)
-    for node, line in _nodes(function):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            output = node.targets[0].id
-            names = {one.id for one in ast.walk(node.value) if isinstance(one, ast.Name)}
-            if output in outputs - names:
-                raise Wrong(
-                    f"{name} binds the name {output} to something else and writes nothing to the "
-                    f"array{line}; write its elements, {output}[...] = ..."
-                )
-
-
-def _refuse_subscripts(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """Triton's pointers have no elements; ``[:, None]`` is for what a name is bound to later."""
-    pointers = _arrays(function, args, Out | Tensor)
-    for node, line in _nodes(function):
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-            index = ast.unparse(node.slice)
-            if node.value.id in pointers and "None" not in index and ":" not in index:
-                raise Wrong(
-                    f"{name} indexes {node.value.id}, which is a pointer{line}; "
-                    "tl.load(pointer + offsets, mask=...) reads, "
-                    "tl.store(pointer + offsets, values, mask=...) writes"
-                )

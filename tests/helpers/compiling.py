@@ -113,7 +113,7 @@ def refused(module: ModuleType) -> list[str]:
     """What a check says of the two kernels of ``BROKEN``."""
     from numba import float32
 
-    from course.kernels.launch import compile_error
+    from course.kernels.source import compile_error
 
     said = []
     try:
