@@ -68,6 +68,8 @@ class TextGenerator:
             raise ValueError("torch sees no CUDA GPU; use --device cpu")
         if dtype is None:
             dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
+        if kernels and not cache:
+            raise ValueError("the kernels are for a step with a cache; leave --no-cache out")
         self.tokenizer = tokenizer
         self.template = template
         net = FusedGPT if kernels else CachedGPT

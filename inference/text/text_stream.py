@@ -1,4 +1,4 @@
-"""Pieces of text from tokens that come one by one; stop strings end it."""
+"""Pieces of text from tokens as they come; stop strings end it."""
 
 import codecs
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from inference.text.tokenizer import Tokenizer
 
 
 class TextStream:
-    """Turns tokens that come one by one into pieces of text that can be shown at once.
+    """Turns tokens, as they come, into pieces of text that can be shown at once.
 
     Held back are a character whose bytes are not all there and what may be the beginning of a stop
     string.

@@ -57,7 +57,7 @@ def lines(report: dict[str, Any], soak: int) -> list[str]:
         table(rates, "tokens/s"),
         f"ratio       {report['ratio']:>12.1f}",
         f"processor time of the server per token: {costs}",
-        f"texts equal one by one: {report['equal']} of {report['compared']}{rounding}",
+        f"texts equal one at a time: {report['equal']} of {report['compared']}{rounding}",
         f"a late request's first token after {report['first_token_ms']:.1f} ms (median)",
     ]
     if soak:

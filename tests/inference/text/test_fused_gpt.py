@@ -10,7 +10,10 @@ import torch
 
 from course.catalogue import find, read
 from course.kernels import environment
+from datamodules import CharTokenizer
 from inference.text.fused_gpt import FusedGPT
+from inference.text.generate import TextGenerator
+from inference.text.tokenizer import Tokenizer
 from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig
 from tests.helpers.kernels import require
 
@@ -72,6 +75,12 @@ def test_a_gpu_is_asked_for() -> None:
         weights = GPT(GPTConfig(**SMALL)).state_dict()
     with pytest.raises(ValueError, match="need a CUDA GPU; leave --kernels out"):
         FusedGPT(SMALL, weights, 1, "cpu")
+
+
+def test_a_cache_is_asked_for() -> None:
+    tokenizer = Tokenizer(CharTokenizer("abcde").to_json())
+    with pytest.raises(ValueError, match="for a step with a cache; leave --no-cache out"):
+        TextGenerator(SMALL, {}, tokenizer, "cpu", cache=False, kernels=True)
 
 
 def test_triton_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

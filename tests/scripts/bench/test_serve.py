@@ -22,7 +22,7 @@ def test_a_short_run(gpu_learning) -> None:
     shown = "\n".join(lines(report, soak=20))
     costs = report["processor_ms_per_token"]
     assert f"{costs['together']:.3f} ms together, {costs['one at a time']:.3f} ms one at" in shown
-    assert "texts equal one by one: 6 of 6\n" in shown
+    assert "texts equal one at a time: 6 of 6\n" in shown
     assert "memory over 20 requests, MiB: " in shown
 
 
