@@ -1,23 +1,36 @@
 """A GPT whose decode step is a few Triton kernels."""
 
-import importlib.util
 import math
-import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from inference.text.cached_gpt import CachedGPT
+from inference.text.kernels.supported import check
 
-WIDEST = 16_384  # inputs of a linear layer, of which a program takes whole rows of weights
-MOST = 64  # sequences
-OLDEST = (8, 0)  # compute capability: bfloat16, and copies into shared memory that overlap
 TILE = 32 * 1024  # bytes of weights that a program holds, of the kernel for one sequence
 TILES = 128  # columns of weights at once, of the kernel for several
 ARGMAX = 1024
-SHARED = 96 * 1024  # bytes of shared memory that a program may have on a GPU for desktops
+
+
+class Input(NamedTuple):
+    """Input of a linear layer: x as it is, or what becomes of it first.
+
+    Attributes:
+        x: (slots, K).
+        norm: the LayerNorm of x.
+        parts: x is attention to so many parts of the cache, to be combined; 0: it is whole.
+        sums: added to x before its norm: parts (n, slots, K) of a linear layer's output.
+        bias: of that layer.
+    """
+
+    x: Tensor
+    norm: Any = None
+    parts: int = 0
+    sums: Tensor | None = None
+    bias: Tensor | None = None
 
 
 class FusedGPT(CachedGPT):
@@ -42,14 +55,14 @@ class FusedGPT(CachedGPT):
         device: torch.device | str = "cuda",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        _check(config, slots, torch.device(device))
+        check(config, slots, torch.device(device))
         super().__init__(config, weights, slots, device, dtype)
         net = self._net.config
         self._heads, self._size = net.heads, net.width // net.heads
         self._hidden = net.hidden or 4 * net.width
         self._pdl = False
         self._x = self._empty(slots, net.width)
-        self._rows = self._empty(slots * max(net.width, self._hidden), dtype=dtype)
+        self._rows = self._empty(slots, net.width, dtype=dtype)
         self._queries = self._empty(slots, net.width, dtype=dtype)
         self._attended = self._empty(slots, net.width, dtype=dtype)
         self._between = self._empty(slots, self._hidden, dtype=dtype)
@@ -69,9 +82,11 @@ class FusedGPT(CachedGPT):
         """Divides the work among a GPU's processors."""
         self._processors = processors
         # Where one program per head would leave the GPU idle, several share its positions.
-        self._most_parts = _power_below(processors // (self.slots * self._heads))
+        self._most_parts = min(4, _power_below(processors // (self.slots * self._heads)))
         self._parts = self._empty(self.slots, self._heads, self._most_parts, self._size)
         self._lse = self._empty(self.slots, self._heads, self._most_parts)
+        most = max(self._splits(self.width, size) for size in (self.width, self._hidden))
+        self._sums = self._empty(most, self.slots, self.width)
 
     def _empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, device=self.device, dtype=dtype)
@@ -86,26 +101,24 @@ class FusedGPT(CachedGPT):
             *(ids, positions, net.token.weight, net.position.weight, self._x, self.width),
             BLOCK=_power(self.width),
         )
+        x = Input(self._x)
         for block, (keys, values) in zip(net.blocks, self._cache.layers, strict=True):
             attn: Any = block.attn
-            self._linear(
-                *(self._x, attn.qkv, self._queries, "qkv"),
-                norm=block.norm1,
-                cache=(keys, values, positions),
-            )
+            cache = (keys, values, positions)
+            self._linear(x._replace(norm=block.norm1), attn.qkv, self._queries, "qkv", cache)
             parts = self._attend(keys, values, positions, length)
-            self._linear(self._attended, attn.out, self._x, "add", parts=parts)
+            x = self._add(Input(self._attended, parts=parts), attn.out)
             kind = "gelu" if block.gelu else "relu"
-            self._linear(self._x, block.up, self._between, kind, norm=block.norm2)
-            self._linear(self._between, block.down, self._x, "add")
-        self._prepare(self._x, self._last, self.width, norm=net.norm)
+            self._linear(x._replace(norm=block.norm2), block.up, self._between, kind)
+            x = self._add(Input(self._between), block.down)
+        self._prepare(x._replace(norm=net.norm), self._last)
         return self._last[:, None]
 
     def logits(self, hidden: Tensor) -> Tensor:
         if hidden.shape != self._last.shape:
             return super().logits(hidden)
         weight, bias = self._head, self._head_bias
-        self._product(hidden, weight, bias, self._logits, "plain")
+        self._product(Input(hidden), weight, bias, self._logits, "plain")
         return self._logits[:, : self.vocab_size]
 
     def next_tokens(self, hidden: Tensor, ids: Tensor, positions: Tensor, vocab_size: int) -> None:
@@ -131,11 +144,13 @@ class FusedGPT(CachedGPT):
         """Attends with the queries; returns the parts that the result is in, 0 for the whole."""
         from inference.text.kernels.attention import attention_kernel
 
-        block = 64
-        parts = min(self._most_parts, length // block)
+        most = max(16, 4096 // _power(self._size))  # positions at once
+        parts = min(self._most_parts, length // most)
         split = _power(math.ceil(length / parts)) if parts > 1 else _power(length)
         parts = math.ceil(length / split)
         whole = parts == 1
+        # One program of few takes its positions at once; many overlap reading and computing.
+        block = min(most // 2 if whole else most, split)
         self._launch(
             attention_kernel,
             (self.slots * self._heads, parts),
@@ -143,63 +158,62 @@ class FusedGPT(CachedGPT):
             *(self._attended if whole else self._parts, self._lse),
             *(self._heads, self.context, 1 / math.sqrt(self._size)),
             SPLIT=split,
-            BLOCK=min(block, split),
+            BLOCK=block,
             D=self._size,
             BLOCK_D=_power(self._size),
             PARTS=not whole,
+            STAGES=min(3, math.ceil(split / block)),
+            num_warps=2 if whole else 4,
         )
         return 0 if whole else parts
 
     def _linear(
-        self,
-        x: Tensor,
-        layer: Any,
-        out: Tensor,
-        output: str,
-        norm: Any = None,
-        parts: int = 0,
-        cache: tuple[Tensor, ...] = (),
+        self, x: Input, layer: Any, out: Tensor, output: str, cache: tuple[Tensor, ...] = ()
     ) -> None:
         """One linear layer with what is before and after it; see kernels/products.py."""
-        if self.slots == 1:
-            self._product(x, layer.weight, layer.bias, out, output, norm, parts, cache)
-            return
-        if norm is not None or parts:
-            size = layer.weight.shape[1]
-            rows = self._rows[: self.slots * size].view(self.slots, size)
-            self._prepare(x, rows, size, norm, parts)
-            x = rows
-        self._product(x, layer.weight, layer.bias, out, output, cache=cache)
+        if self.slots > 1 and (x.norm is not None or x.parts):
+            self._prepare(x, self._rows)
+            x = Input(self._rows)
+        self._product(x, layer.weight, layer.bias, out, output, cache)
 
-    def _prepare(self, x: Tensor, out: Tensor, size: int, norm: Any = None, parts: int = 0) -> None:
+    def _add(self, x: Input, layer: Any) -> Input:
+        """Adds a linear layer to the residual stream; of several sequences the next norm does."""
+        if self.slots == 1:
+            self._linear(x, layer, self._x, "add")
+            return Input(self._x)
+        sums = self._sums[: self._splits(*layer.weight.shape)]
+        self._linear(x, layer, sums, "split")
+        return Input(self._x, sums=sums, bias=layer.bias)
+
+    def _prepare(self, x: Input, out: Tensor) -> None:
         from inference.text.kernels.products import input_kernel
 
-        kind, pointers, eps = self._input(x, norm, parts)
+        kind, pointers, eps = self._input(x)
         self._launch(
             input_kernel,
             (self.slots,),
-            *(*pointers, out, size, parts, eps),
+            *(*pointers, x.sums, x.bias, out, self.slots, self.width, eps),
             INPUT=kind,
+            PARTS=x.parts,
+            SPLITS=0 if x.sums is None else len(x.sums),
             D=self._size,
-            BLOCK_K=_power(size),
+            BLOCK_K=_power(self.width),
         )
 
-    def _input(self, x: Tensor, norm: Any, parts: int) -> tuple[str, tuple[Any, ...], float]:
-        if parts:
+    def _input(self, x: Input) -> tuple[str, tuple[Any, ...], float]:
+        if x.parts:
             return "parts", (self._parts, self._lse, None, None), 0.0
-        if norm is None:
-            return "plain", (x, None, None, None), 0.0
-        return "norm", (x, None, norm.weight, norm.bias), norm.eps
+        if x.norm is None:
+            return "plain", (x.x, None, None, None), 0.0
+        return "norm", (x.x, None, x.norm.weight, x.norm.bias), x.norm.eps
 
     def _product(
         self,
-        x: Tensor,
+        x: Input,
         weight: Tensor,
         bias: Tensor | None,
         out: Tensor,
         output: str,
-        norm: Any = None,
-        parts: int = 0,
         cache: tuple[Tensor, ...] = (),
     ) -> None:
         from inference.text.kernels.products import row_kernel, rows_kernel
@@ -207,70 +221,63 @@ class FusedGPT(CachedGPT):
         outputs, inputs = weight.shape
         keys, values, positions = cache or (None, None, None)
         ends = (weight, bias, out, keys, values, positions)
-        each = _power_below(outputs // self._processors)  # rows of weights for each program
         if self.slots > 1:
-            block_n, padded = min(max(each, 16), 64), max(16, _power(self.slots))
-            block_k = min(_power(inputs), TILES if weight.element_size() < 4 else 32)
-            stage = (block_n + padded) * block_k * weight.element_size()
+            block_n, block_k = self._block_n(outputs), self._block_k(inputs)
+            splits = len(out) if output == "split" else 1
+            split = math.ceil(inputs / block_k / splits) * block_k
             self._launch(
                 rows_kernel,
-                (math.ceil(outputs / block_n),),
-                *(x, *ends, self.slots, outputs, inputs, self.context),
+                (math.ceil(outputs / block_n), splits),
+                *(x.x, *ends, self.slots, outputs, inputs, self.context),
                 OUTPUT=output,
-                ROWS=padded,
+                ROWS=max(16, _power(self.slots)),
+                SPLIT=split,
                 BLOCK_N=block_n,
                 BLOCK_K=block_k,
-                num_stages=min(4, SHARED // stage),
+                num_warps=2 if block_n < 64 else 4,
+                num_stages=3,
             )
             return
-        kind, pointers, eps = self._input(x, norm, parts)
+        kind, pointers, eps = self._input(x)
         block = _power(inputs)
         row = block * weight.element_size()
-        rows = max(1, min(each, TILE // row))
+        each = self._each(outputs)
+        # Small programs where there are many, as for the output layer.
+        rows, warps = (4, 4) if each > 16 else (max(1, min(each, TILE // row)), 16)
         self._launch(
             row_kernel,
             (math.ceil(outputs / rows),),
-            *(*pointers, *ends, outputs, inputs, parts, self.context, eps),
+            *(*pointers, *ends, outputs, inputs, self.context, eps),
             INPUT=kind,
             OUTPUT=output,
+            PARTS=x.parts,
             D=self._size,
             BLOCK_N=rows,
             BLOCK_K=block,
-            num_warps=8 if rows * row > TILE // 2 else 4,
+            num_warps=warps,
         )
+
+    def _each(self, outputs: int) -> int:
+        """Rows of weights for each processor, a power of two."""
+        return _power_below(outputs // self._processors)
+
+    def _block_n(self, outputs: int) -> int:
+        return min(max(self._each(outputs), 16), 64)  # 16 is the least of a matrix instruction
+
+    def _block_k(self, inputs: int) -> int:
+        return min(_power(inputs), TILES if self._queries.element_size() < 4 else 32)
+
+    def _splits(self, outputs: int, inputs: int) -> int:
+        """Parts of a linear layer's inputs, where programs for its outputs alone would be few."""
+        tiles = math.ceil(inputs / self._block_k(inputs))
+        programs = math.ceil(outputs / self._block_n(outputs))
+        splits = min(tiles, math.ceil(self._processors / programs))
+        return math.ceil(tiles / math.ceil(tiles / splits))  # none without inputs
 
     def _launch(self, kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
         if self.device.type == "cuda":  # the interpreter knows no options
             options |= {"enable_fp_fusion": True, "launch_pdl": self._pdl}
         kernel[grid](*arguments, PDL=self._pdl, **options)
-
-
-def _check(config: Mapping[str, Any], slots: int, device: torch.device) -> None:
-    if importlib.util.find_spec("triton") is None:
-        raise ValueError("the kernels need Triton, which is for Linux; leave --kernels out")
-    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
-        raise ValueError("the kernels need a CUDA GPU; leave --kernels out")
-    if device.type == "cuda" and torch.cuda.is_available():
-        capability = torch.cuda.get_device_capability(device)
-        if capability < OLDEST:
-            found, least = (".".join(map(str, pair)) for pair in (capability, OLDEST))
-            raise ValueError(
-                f"the kernels need a GPU of compute capability {least}, and this one has {found}; "
-                "leave --kernels out"
-            )
-    if not (config.get("pre_norm") and config.get("output_projection")):
-        raise ValueError(
-            "the kernels are for nets as GPT-2: with pre_norm and output_projection; leave "
-            "--kernels out"
-        )
-    widest = max(config.get("hidden") or 4 * config["width"], config["width"])
-    if widest > WIDEST:
-        raise ValueError(
-            f"the kernels are for layers of up to {WIDEST} inputs, and the model has {widest}; "
-            "leave --kernels out"
-        )
-    if slots > MOST:
-        raise ValueError(f"the kernels are for up to {MOST} slots, not {slots}")
 
 
 def _power(number: int) -> int:

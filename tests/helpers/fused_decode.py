@@ -35,6 +35,7 @@ SHAPES = (
     {},
     {"qkv_bias": False, "bias": False, "gelu": False},
     {"tied": False, "width": 48, "heads": 3, "hidden": 100},
+    {"width": 192, "heads": 3, "layers": 1, "hidden": 520},
 )
 _NAMES = {
     torch.float32: "*fp32",
@@ -169,7 +170,7 @@ def launches(slots: int, dtype: torch.dtype, pdl: bool) -> Iterator[Variant]:
             )
             found[f"{kernel.fn.__name__} {types} {constants} {set_ups}"] = variant
 
-    checked, fused_gpt._check = fused_gpt._check, lambda *_: None
+    checked, fused_gpt.check = fused_gpt.check, lambda *_: None
     try:
         config = vars(GPTConfig(50_257, 1024, 768, layers=1, heads=12, **GPT2_SWITCHES))
         with torch.device("meta"):
@@ -177,7 +178,7 @@ def launches(slots: int, dtype: torch.dtype, pdl: bool) -> Iterator[Variant]:
         weights = {name: torch.zeros(one.shape, dtype=dtype) for name, one in shapes.items()}
         model = Recorded(config, weights, slots, "cpu", dtype)
     finally:
-        fused_gpt._check = checked
+        fused_gpt.check = checked
     model._arrange(processors=132)
     ids = torch.zeros(slots, 1, dtype=torch.long)
     for length in (128, 1024):

@@ -22,6 +22,7 @@ def attention_kernel(
     D: tl.constexpr,
     BLOCK_D: tl.constexpr,
     PARTS: tl.constexpr,
+    STAGES: tl.constexpr,
     PDL: tl.constexpr,
 ):
     """Attention of one head to SPLIT positions of its sequence's cache (B, context, heads, D).
@@ -39,27 +40,32 @@ def attention_kernel(
     length = tl.load(positions_ptr + sequence).to(tl.int32) + 1
     q = tl.load(q_ptr + head * D + dims, mask=dims < D, other=0.0).to(tl.float32)
     q *= tl.cast(scale, tl.float32) * 1.4426950408889634  # exp(x) = exp2(x * log2(e))
-    largest = tl.full([], -1e30, dtype=tl.float32)  # of a part without any position
-    total = tl.zeros([], dtype=tl.float32)
-    acc = tl.zeros([BLOCK_D], dtype=tl.float32)
+    # Every row of a block has sums of its own, so that nothing but q . k is between threads.
+    largest = tl.full([BLOCK], -1e30, dtype=tl.float32)  # of a row without any position
+    total = tl.zeros([BLOCK], dtype=tl.float32)
+    acc = tl.zeros([BLOCK, BLOCK_D], dtype=tl.float32)
     base = (sequence.to(tl.int64) * context * heads + head % heads) * D
-    for start in range(split * SPLIT, tl.minimum((split + 1) * SPLIT, length), BLOCK):
+    end = tl.minimum((split + 1) * SPLIT, length)
+    for start in tl.range(split * SPLIT, end, BLOCK, num_stages=STAGES):  # pyright: ignore[reportGeneralTypeIssues]
         positions = start + tl.arange(0, BLOCK)
         at = base + positions[:, None] * (heads * D) + dims[None, :]
         mask = (positions[:, None] < length) & (dims[None, :] < D)
         k = tl.load(keys_ptr + at, mask=mask, other=0.0).to(tl.float32)
         v = tl.load(values_ptr + at, mask=mask, other=0.0).to(tl.float32)
         scores = tl.where(positions < length, tl.sum(q[None, :] * k, axis=1), -float("inf"))
-        now = tl.maximum(largest, tl.max(scores, axis=0))
+        now = tl.maximum(largest, scores)
         weights = tl.exp2(scores - now)
         shrink = tl.exp2(largest - now)
-        total = total * shrink + tl.sum(weights, axis=0)
-        acc = acc * shrink + tl.sum(weights[:, None] * v, axis=0)
+        total = total * shrink + weights
+        acc = acc * shrink[:, None] + weights[:, None] * v
         largest = now
-    out = acc / tl.maximum(total, 1e-30)
+    now = tl.max(largest, axis=0)
+    shrink = tl.exp2(largest - now)
+    sum_of_all = tl.maximum(tl.sum(total * shrink, axis=0), 1e-30)
+    out = tl.sum(acc * shrink[:, None], axis=0) / sum_of_all
     if PARTS:
         part = head * tl.num_programs(1) + split
         tl.store(out_ptr + part * D + dims, out, mask=dims < D)
-        tl.store(lse_ptr + part, largest + tl.log2(tl.maximum(total, 1e-30)))
+        tl.store(lse_ptr + part, now + tl.log2(sum_of_all))
     else:
         tl.store(out_ptr + head * D + dims, out, mask=dims < D)

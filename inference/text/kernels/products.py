@@ -31,6 +31,13 @@ def norm_weights(gain_ptr, shift_ptr, k, K, INPUT: tl.constexpr):
 
 
 @triton.jit
+def norm(x, gain, shift, k, K, eps):
+    """LayerNorm of x, elements k of K."""
+    x = tl.where(k < K, x - tl.sum(x, axis=0) / K, 0.0)
+    return x * tl.rsqrt(tl.sum(x * x, axis=0) / K + tl.cast(eps, tl.float32)) * gain + shift
+
+
+@triton.jit
 def input_row(
     x_ptr,
     lse_ptr,
@@ -39,27 +46,27 @@ def input_row(
     row,
     k,
     K,
-    parts,
     eps,
     INPUT: tl.constexpr,
+    PARTS: tl.constexpr,
     D: tl.constexpr,
 ):
     """Row of a linear layer's input, in float32: elements k of K.
 
     INPUT is ``plain``; ``norm``, LayerNorm of x; or ``parts``, attention to parts of a KV cache,
-    (rows, K / D, parts, D), each of which counts by its sum of exponents.
+    (rows, K / D, PARTS, D), each of which counts by its sum of exponents.
     """
     inside = k < K
     if INPUT == "parts":
         head = row * (K // D) + k // D
-        lse_at = lse_ptr + head * parts
-        x_at = x_ptr + head * parts * D + k % D
+        lse_at = lse_ptr + head * PARTS
+        x_at = x_ptr + head * PARTS * D + k % D
         largest = tl.load(lse_at, mask=inside, other=0.0)
-        for part in range(1, parts):
+        for part in tl.static_range(1, PARTS):  # pyright: ignore[reportGeneralTypeIssues]
             largest = tl.maximum(largest, tl.load(lse_at + part, mask=inside, other=0.0))
         total = tl.zeros_like(largest)
         x = tl.zeros_like(largest)
-        for part in range(parts):
+        for part in tl.static_range(PARTS):  # pyright: ignore[reportGeneralTypeIssues]
             share = tl.exp2(tl.load(lse_at + part, mask=inside, other=0.0) - largest)
             total += share
             x += share * tl.load(x_at + part * D, mask=inside, other=0.0)
@@ -67,8 +74,7 @@ def input_row(
     else:
         x = tl.load(x_ptr + row * K + k, mask=inside, other=0.0).to(tl.float32)
     if INPUT == "norm":
-        x = tl.where(inside, x - tl.sum(x, axis=0) / K, 0.0)
-        x = x * tl.rsqrt(tl.sum(x * x, axis=0) / K + tl.cast(eps, tl.float32)) * gain + shift
+        x = norm(x, gain, shift, k, K, eps)
     return x
 
 
@@ -79,16 +85,6 @@ def bias_of(bias_ptr, n, N):
     if bias_ptr is not None:
         bias = tl.load(bias_ptr + n, mask=n < N, other=0.0).to(tl.float32)
     return bias
-
-
-@triton.jit
-def residual_of(out_ptr, n, rows, B, N, OUTPUT: tl.constexpr):
-    """What the outputs (n, rows) are added to: what is there, or 0."""
-    residual = tl.zeros([n.shape[0], rows.shape[0]], dtype=tl.float32)
-    if OUTPUT == "add":
-        mask = (n[:, None] < N) & (rows[None, :] < B)
-        residual = tl.load(out_ptr + rows[None, :] * N + n[:, None], mask=mask, other=0.0)
-    return residual
 
 
 @triton.jit
@@ -107,8 +103,8 @@ def store_outputs(
 ):
     """Stores outputs n of N of a linear layer for rows of B; acc is (n, rows), in float32.
 
-    OUTPUT is ``plain`` or ``add``, acc as it is; ``gelu``, in its tanh form; ``relu``; or ``qkv``:
-    queries (B, N / 3) to out, keys and values into the cache (B, context, N / 3).
+    OUTPUT is ``plain``, ``add`` or ``split``, acc as it is; ``gelu``, in its tanh form; ``relu``;
+    or ``qkv``: queries (B, N / 3) to out, keys and values into the cache (B, context, N / 3).
     """
     mask = (n[:, None] < N) & (rows[None, :] < B)
     if OUTPUT == "gelu":
@@ -142,11 +138,11 @@ def row_kernel(
     positions_ptr,
     N,
     K,
-    parts,
     context,
     eps,
     INPUT: tl.constexpr,
     OUTPUT: tl.constexpr,
+    PARTS: tl.constexpr,
     D: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -161,10 +157,11 @@ def row_kernel(
     bias = bias_of(bias_ptr, n, N)
     rows = tl.arange(0, 1)
     wait(PDL)
-    residual = residual_of(out_ptr, n, rows, 1, N, OUTPUT)
-    x = input_row(x_ptr, lse_ptr, gain, shift, 0, k, K, parts, eps, INPUT, D)
     launch_next(PDL)
-    acc = (tl.sum(weight.to(tl.float32) * x[None, :], axis=1) + bias)[:, None] + residual
+    if OUTPUT == "add":
+        bias += tl.load(out_ptr + n, mask=n < N, other=0.0)
+    x = input_row(x_ptr, lse_ptr, gain, shift, 0, k, K, eps, INPUT, PARTS, D)
+    acc = (tl.sum(weight.to(tl.float32) * x[None, :], axis=1) + bias)[:, None]
     store_outputs(
         acc,
         n,
@@ -195,24 +192,33 @@ def rows_kernel(
     context,
     OUTPUT: tl.constexpr,
     ROWS: tl.constexpr,
+    SPLIT: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    """BLOCK_N outputs of a linear layer with weights (N, K), for all B <= ROWS sequences."""
-    n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+    """BLOCK_N outputs of a linear layer with weights (N, K), for all B <= ROWS sequences.
+
+    With the OUTPUT ``split`` a program sums SPLIT of the inputs alone, without the bias, and out is
+    (K / SPLIT, B, N); see input_kernel.
+    """
+    block, split = tl.program_id(0), tl.program_id(1)
+    n = (block * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     rows = tl.arange(0, ROWS)
-    bias = bias_of(bias_ptr, n, N)
+    acc = tl.zeros([BLOCK_N, ROWS], dtype=tl.float32)
+    if OUTPUT != "split":
+        acc += bias_of(bias_ptr, n, N)[:, None]
     wait(PDL)
     launch_next(PDL)
-    acc = residual_of(out_ptr, n, rows, B, N, OUTPUT) + bias[:, None]
-    for start in range(0, K, BLOCK_K):
+    for start in range(split * SPLIT, tl.minimum((split + 1) * SPLIT, K), BLOCK_K):
         k = start + tl.arange(0, BLOCK_K)
         w_mask = (n[:, None] < N) & (k[None, :] < K)
         weight = tl.load(weight_ptr + n[:, None] * K + k[None, :], mask=w_mask, other=0.0)
         x_mask = (rows[None, :] < B) & (k[:, None] < K)
         x = tl.load(x_ptr + rows[None, :] * K + k[:, None], mask=x_mask, other=0.0)
         acc = tl.dot(weight, x, acc, input_precision="ieee")
+    if OUTPUT == "split":
+        out_ptr += split.to(tl.int64) * B * N
     store_outputs(
         acc,
         n,
@@ -234,20 +240,37 @@ def input_kernel(
     lse_ptr,
     gain_ptr,
     shift_ptr,
+    sums_ptr,
+    bias_ptr,
     out_ptr,
+    B,
     K,
-    parts,
     eps,
     INPUT: tl.constexpr,
+    PARTS: tl.constexpr,
+    SPLITS: tl.constexpr,
     D: tl.constexpr,
     BLOCK_K: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    """A row of a linear layer's input (B, K), for a program per sequence; see input_row."""
+    """A row of a linear layer's input (B, K), for a program per sequence; see input_row.
+
+    With SPLITS, the output of the layer before is added to x first: sums (SPLITS, B, K) and its
+    bias.
+    """
     row = tl.program_id(0)
     k = tl.arange(0, BLOCK_K)
+    inside = k < K
     gain, shift = norm_weights(gain_ptr, shift_ptr, k, K, INPUT)
+    more = bias_of(bias_ptr, k, K)
     wait(PDL)
     launch_next(PDL)
-    x = input_row(x_ptr, lse_ptr, gain, shift, row, k, K, parts, eps, INPUT, D)
-    tl.store(out_ptr + row * K + k, x, mask=k < K)
+    if SPLITS:
+        for split in tl.static_range(SPLITS):  # pyright: ignore[reportGeneralTypeIssues]
+            more += tl.load(sums_ptr + (split * B + row) * K + k, mask=inside, other=0.0)
+        x = tl.load(x_ptr + row * K + k, mask=inside, other=0.0) + more
+        tl.store(x_ptr + row * K + k, x, mask=inside)
+        x = norm(x, gain, shift, k, K, eps)
+    else:
+        x = input_row(x_ptr, lse_ptr, gain, shift, row, k, K, eps, INPUT, PARTS, D)
+    tl.store(out_ptr + row * K + k, x, mask=inside)
