@@ -163,7 +163,7 @@ class FusedGPT(CachedGPT):
             BLOCK_D=_power(self._size),
             PARTS=not whole,
             STAGES=min(3, math.ceil(split / block)),
-            num_warps=2 if whole else 4,
+            num_warps=2 if whole and keys.element_size() < 4 else 4,
         )
         return 0 if whole else parts
 
