@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         if isinstance(result, ValueError):
             failed.append((path, result))
         elif as_json:
-            print(json.dumps(_fields(path, result)))
+            print(_line(_fields(path, result)))
         else:
             ink = ("  dark" if result.inverted else "  light") if digits else ""
             print(f"{path!s:<{width}}  {result.label:>{room}}  {result.confidence:>10.1%}{ink}")
@@ -71,6 +71,16 @@ def _fields(path: Path, prediction: Prediction) -> dict[str, object]:
         "all_probs": [round(share, 6) for share in prediction.all_probs],
         "inverted": prediction.inverted,
     }
+
+
+def _line(fields: dict[str, object]) -> str:
+    """JSON with names as they are, or escaped where the output's encoding lacks a character."""
+    text = json.dumps(fields, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(fields)
+    return text
 
 
 def _with_progress(results, total: int):

@@ -99,6 +99,7 @@ def test_classify_prints_names(project: Path, pictures: Path, gpu_learning) -> N
     assert code == 0
     rows = [json.loads(line) for line in out.splitlines()]
     assert {row["label"] for row in rows} == set(CLASSES)
+    assert all(f'"label": "{name}"' in out for name in CLASSES)
     code, _, err = gpu_learning("classify", model, pictures, "--ink", "dark")
     assert code == 1
     assert "--ink is for models of digits" in err
