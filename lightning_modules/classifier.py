@@ -5,6 +5,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
@@ -65,6 +66,8 @@ class ImageClassifier(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         self._check_data()
+        if stage == "fit":
+            self._warn_of_spare_outputs()
 
     def _build_for_data(self) -> None:
         """For ``configure_model``: builds what waits for the data."""
@@ -104,6 +107,18 @@ class ImageClassifier(pl.LightningModule):
             raise ValueError(
                 f"{data} yields images of {_said(shape)}, {type(self).__name__} "
                 f"takes {_said(self.image_shape or ())}; {self._remedy_of_shape(shape)}"
+            )
+
+    def _warn_of_spare_outputs(self) -> None:
+        """More outputs than classes can be trained, for other data to come, but not exported."""
+        names, _ = self._classes_and_shape()
+        if names is not None and self.num_classes is not None and len(names) < self.num_classes:
+            data = type(getattr(self._trainer, "datamodule", None)).__name__
+            rank_zero_warn(
+                f"{data} has {len(names)} classes, {type(self).__name__} tells {self.num_classes} "
+                "apart, and export refuses outputs without a label; for a model to use set "
+                f"--model.init_args.num_classes {len(names)}",
+                category=UserWarning,
             )
 
     def _remedy_of_shape(self, shape: tuple[int, int, int]) -> str:

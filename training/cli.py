@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,8 @@ class TrainCLI(CheckpointCLI):
             if self.trainer.global_step == 0:  # refused: a run without a step is none to look at
                 for folder in new:
                     shutil.rmtree(folder, ignore_errors=True)
+                    with suppress(OSError):  # the experiment has other runs
+                        folder.parent.rmdir()
             raise
         except SystemExit:
             # So ends Lightning a fit that Ctrl-C stopped.

@@ -31,9 +31,9 @@ def check_config_files(argv: Sequence[str]) -> None:
 
 
 def yaml_fault(path: Path) -> str:
-    """Where and why a file is not YAML; empty where it is."""
+    """Where and why a file is not YAML with keys; empty where it is."""
     try:
-        yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+        node = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
     except UnicodeDecodeError:
         return f"{path} is not a text file in UTF-8"
     except yaml.MarkedYAMLError as error:
@@ -44,6 +44,9 @@ def yaml_fault(path: Path) -> str:
         return f"{path}{where}: {error.problem}{remedy}"
     except yaml.YAMLError as error:
         return f"{path} is not YAML: {' '.join(str(error).split())}"
+    if not isinstance(node, yaml.MappingNode):
+        holds = "a list" if isinstance(node, yaml.SequenceNode) else "text" if node else "nothing"
+        return f"{path} holds {holds}; a configuration holds keys, such as model:, data:, trainer:"
     return ""
 
 

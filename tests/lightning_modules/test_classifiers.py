@@ -55,6 +55,7 @@ def test_test_metrics_agree_with_a_slow_count(device: str) -> None:
             assert int(model.confusion.compute()[digit, other]) == count
 
 
+@pytest.mark.filterwarnings("ignore:DigitsDataModule has 1 classes")
 def test_labels_are_smoothed_in_training_alone(device: str) -> None:
     model = MNISTFast(channels=(4, 8), hidden=16, lr=0.0, label_smoothing=0.3)
     # Over all classes alike, the mean of an untrained net's loss is that of smoothed labels.

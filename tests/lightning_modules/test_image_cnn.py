@@ -56,6 +56,13 @@ def test_what_does_not_fit_the_data_is_refused(tmp_path: Path, device: str) -> N
         quiet_trainer(max_epochs=1).fit(ImageCNN(), loader, loader)
 
 
+def test_outputs_without_a_class_are_told_before_the_training(device: str) -> None:
+    said = "DigitsDataModule has 2 classes, ImageCNN tells 5 apart, .*num_classes 2$"
+    trainer = quiet_trainer(max_epochs=1, limit_train_batches=1)
+    with pytest.warns(UserWarning, match=said):
+        trainer.fit(ImageCNN(num_classes=5, widths=(4, 8)), DigitsDataModule(classes=[3, 5]))
+
+
 def test_it_takes_the_digits_too(device: str) -> None:
     module = ImageCNN(widths=(4, 8))
     data = DigitsDataModule(classes=[3, 5, 7], augment=["RandomInvert"])

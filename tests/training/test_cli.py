@@ -119,7 +119,11 @@ def test_a_run_that_was_refused_leaves_no_folder(gpu_learning, workplace: Path) 
     options = ("--trainer.callbacks+=callbacks.StepLR", "--trainer.callbacks.step_size=2")
     _, said = bad(gpu_learning, *DIGITS, *options)
     assert "OneCycle and StepLR would both set the learning rate" in said
-    assert not list((workplace / "logs").rglob("version_*"))
+    assert not list(workplace.glob("logs/*"))
+    others = workplace / "logs" / "digits_cnn" / "version_0"
+    others.mkdir(parents=True)
+    bad(gpu_learning, *DIGITS, *options)
+    assert list(workplace.glob("logs/*/*")) == [others]
 
 
 def test_yaml_that_holds_itself(gpu_learning, workplace: Path) -> None:

@@ -11,7 +11,7 @@ from training.config_files import check_config_files
     "argv", [["-c", "zzz.yml"], ["--config=b/a.yaml"], ["-c", "ok.yaml", "-c"]]
 )
 def test_a_missing_file_is_wrong_usage(argv: list[str], capsys, workplace: Path) -> None:
-    (workplace / "ok.yaml").touch()
+    (workplace / "ok.yaml").write_text("trainer: {}\n")
     if argv[-1] == "-c":
         argv = [*argv, "oky.yaml"]
     with pytest.raises(SystemExit) as ended:
@@ -34,7 +34,7 @@ def test_an_experiment_named_without_its_file_is_suggested(
 
 
 def test_files_that_are_there_and_yaml_itself_pass(workplace: Path) -> None:
-    (workplace / "ok.yaml").touch()
+    (workplace / "ok.yaml").write_text("trainer: {}\n")
     check_config_files(["fit", "-c", "ok.yaml", "--config", "{trainer: {max_steps: 1}}", "-c"])
 
 
@@ -50,6 +50,9 @@ def test_files_that_are_there_and_yaml_itself_pass(workplace: Path) -> None:
         (b"model: {class_path: a\n", "bad.yaml, line 2, column 1: "),
         (b"model: \x00\n", "bad.yaml is not YAML: "),
         (b"\x89PNG\r\n", "bad.yaml is not a text file in UTF-8"),
+        (b"- 1\n- 2\n", "bad.yaml holds a list; a configuration holds keys, such as model:"),
+        (b"just text\n", "bad.yaml holds text; a configuration"),
+        (b"# a comment alone\n", "bad.yaml holds nothing; a configuration"),
     ],
 )
 def test_what_is_not_yaml_is_refused_with_its_place(
