@@ -41,8 +41,8 @@ class TransferLearner(ImageClassifier):
         hidden: as the backbone was trained with; of an MNISTCNN.
         lr: learning rate of Adam.
         weights: of one of torchvision's nets: ``DEFAULT`` or another name for those that are
-            downloaded, a file of its state dict, or ``none`` for random ones, which makes sense
-            unfrozen only.
+            downloaded, a file of its state dict, or ``none`` (null in YAML) for random ones, which
+            makes sense unfrozen only.
         image_shape: channels, height and width of a torchvision net's images, None for the data's.
 
     Raises:
@@ -59,7 +59,7 @@ class TransferLearner(ImageClassifier):
         channels: tuple[int, int] = (8, 16),
         hidden: int = 64,
         lr: float = 1e-2,
-        weights: str = "DEFAULT",
+        weights: str | None = "DEFAULT",
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         self._torchvision = is_torchvision(backbone)
@@ -70,7 +70,7 @@ class TransferLearner(ImageClassifier):
         self.backbone_sha256 = ""
         self.unfreeze_after = unfreeze_after
         self.widths = (channels, hidden)
-        self.weights = weights
+        self.weights = weights or "none"
         if num_classes is not None and shape is not None:
             self.build_net(num_classes, shape)
 

@@ -62,6 +62,14 @@ def test_frozen_and_then_unfrozen(shapes: Path, weights: Path, device: str) -> N
     assert module.backbone.training
 
 
+@pytest.mark.parametrize("none", [None, "none"])
+def test_a_backbone_without_weights_is_random(shapes: Path, none: str | None, device: str) -> None:
+    module = TransferLearner("mobilenet_v3_small", num_classes=None, weights=none)
+    trainer = quiet_trainer(max_epochs=1, limit_train_batches=1, limit_val_batches=0)
+    trainer.fit(module, ImageFolderDataModule(str(shapes)))
+    assert module.backbone_sha256 == "none"
+
+
 def test_only_the_new_layer_learns(shapes: Path, weights: Path, device: str) -> None:
     module = learner(weights)
     trainer = quiet_trainer(max_epochs=1)
