@@ -36,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
         cache=not arguments.no_cache,
         compile=arguments.compile,
         kernels=arguments.kernels,
+        int8=arguments.int8,
     )
     if arguments.compile or arguments.kernels:
         print("compiling, which takes up to a minute ...", file=sys.stderr)
@@ -134,6 +135,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--kernels", action="store_true", help="the step by Triton kernels (GPT-2's kind, CUDA)"
     )
+    parser.add_argument("--int8", action="store_true", help="and with weights in 8 bits")
     parser.add_argument("--no-cache", action="store_true", help="compute the whole text each time")
     parser.add_argument("--json", action="store_true", help="one JSON object a text")
     return parser

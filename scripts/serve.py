@@ -56,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
         slots=arguments.slots,
         compile=arguments.compile,
         kernels=arguments.kernels,
+        int8=arguments.int8,
         reuse=arguments.reuse_prefix,
         max_queue=arguments.max_queue,
         max_loaded=arguments.max_loaded,
@@ -128,6 +129,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--kernels", action="store_true", help="the step by Triton kernels (GPT-2's kind, CUDA)"
     )
+    parser.add_argument("--int8", action="store_true", help="and with weights in 8 bits")
     parser.add_argument(
         "--reuse-prefix",
         action=argparse.BooleanOptionalAction,

@@ -112,6 +112,7 @@ def load(artifact: Artifact, settings: Settings, notifier: Notifier) -> Loaded:
             device=settings.device,
             compile=settings.compile,
             kernels=settings.kernels,
+            int8=settings.int8,
         )
         reuse = settings.reuse
         if reuse is None:

@@ -25,6 +25,7 @@ class Settings:
         slots: sequences of one model that are generated at once.
         compile: compile the step of language models: a minute each, at the first request.
         kernels: decode by Triton kernels, on a CUDA GPU; a model that is no GPT-2 is not loaded.
+        int8: with the kernels, keep the matrices of language models in 8 bits.
         reuse: prefill of a prompt only what no free slot's cache holds; None: on a CPU alone.
         max_queue: requests of one model that may wait for a slot.
         max_loaded: models in memory; an idle one makes room for another.
@@ -72,6 +73,7 @@ class Settings:
     slots: int = 64
     compile: bool = False
     kernels: bool = False
+    int8: bool = False
     reuse: bool | None = None
     max_queue: int = 512
     max_loaded: int = 3

@@ -2,35 +2,20 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from inference.text.cached_gpt import CachedGPT
+from inference.text.int8_weights import Int8Embedding, Int8Linear, quantize_net
+from inference.text.kernels.operands import Input, Layer
 from inference.text.kernels.supported import check
 
 TILE = 32 * 1024  # bytes of weights that a program holds, of the kernel for one sequence
 TILES = 128  # columns of weights at once, of the kernel for several
 ARGMAX = 1024
-
-
-class Input(NamedTuple):
-    """Input of a linear layer: x as it is, or what becomes of it first.
-
-    Attributes:
-        x: (slots, K).
-        norm: the LayerNorm of x.
-        parts: x is attention to so many parts of the cache, to be combined; 0: it is whole.
-        sums: added to x before its norm: parts (n, slots, K) of a linear layer's output.
-        bias: of that layer.
-    """
-
-    x: Tensor
-    norm: Any = None
-    parts: int = 0
-    sums: Tensor | None = None
-    bias: Tensor | None = None
 
 
 class FusedGPT(CachedGPT):
@@ -42,6 +27,7 @@ class FusedGPT(CachedGPT):
 
     Args:
         config, weights, slots, device, dtype: as for :class:`CachedGPT`.
+        int8: keep the matrices of the linear layers in 8 bits, with one scale per row.
 
     Raises:
         ValueError: Triton or the GPU is missing, a net of another kind, more than 64 slots.
@@ -54,9 +40,13 @@ class FusedGPT(CachedGPT):
         slots: int = 1,
         device: torch.device | str = "cuda",
         dtype: torch.dtype = torch.float32,
+        int8: bool = False,
     ) -> None:
         check(config, slots, torch.device(device))
         super().__init__(config, weights, slots, device, dtype)
+        self._output: Any = Layer(self._head, self._head_bias)
+        if int8:
+            self._quantize(weights, dtype)
         net = self._net.config
         self._heads, self._size = net.heads, net.width // net.heads
         self._hidden = net.hidden or 4 * net.width
@@ -67,7 +57,7 @@ class FusedGPT(CachedGPT):
         self._attended = self._empty(slots, net.width, dtype=dtype)
         self._between = self._empty(slots, self._hidden, dtype=dtype)
         self._last = self._empty(slots, net.width, dtype=dtype)
-        self._logits = self._empty(slots, len(self._head))
+        self._logits = self._empty(slots, len(self._output.weight))
         blocks = math.ceil(self.vocab_size / ARGMAX)
         self._largest = self._empty(slots, blocks)
         self._index = self._empty(slots, blocks, dtype=torch.int32)
@@ -77,6 +67,16 @@ class FusedGPT(CachedGPT):
             self._arrange(gpu.multi_processor_count)
         else:
             self._arrange(processors=8)
+
+    def _quantize(self, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+        tied = self._net.config.tied
+        quantize_net(self._net, weights, self.device)
+        head = weights["token.weight" if tied else "head.weight"]
+        padded = F.pad(head, (0, 0, 0, len(self._head) - len(head)))
+        self._output = Int8Linear(padded, self._head_bias, self.device)
+        if tied:
+            vars(self._net)["token"] = Int8Embedding(self._output, self.vocab_size, dtype)
+        del self._head
 
     def _arrange(self, processors: int) -> None:
         """Divides the work among a GPU's processors."""
@@ -95,10 +95,12 @@ class FusedGPT(CachedGPT):
         from inference.text.kernels.tokens import embedding_kernel
 
         net = self._net
+        token: Any = net.token
         self._launch(
             embedding_kernel,
             (self.slots,),
-            *(ids, positions, net.token.weight, net.position.weight, self._x, self.width),
+            *(ids, positions, token.weight, getattr(token, "scale", None), net.position.weight),
+            *(self._x, self.width),
             BLOCK=_power(self.width),
         )
         x = Input(self._x)
@@ -115,11 +117,12 @@ class FusedGPT(CachedGPT):
         return self._last[:, None]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        if hidden.shape != self._last.shape:
-            return super().logits(hidden)
-        weight, bias = self._head, self._head_bias
-        self._product(Input(hidden), weight, bias, self._logits, "plain")
-        return self._logits[:, : self.vocab_size]
+        if hidden.shape == self._last.shape:
+            self._product(Input(hidden), self._output, self._logits, "plain")
+            return self._logits[:, : self.vocab_size]
+        if isinstance(self._output, Int8Linear):
+            return self._output(hidden)[..., : self.vocab_size]
+        return super().logits(hidden)
 
     def next_tokens(self, hidden: Tensor, ids: Tensor, positions: Tensor, vocab_size: int) -> None:
         """The most likely tokens in place of ``ids`` (slots, 1), at the positions after theirs."""
@@ -174,7 +177,7 @@ class FusedGPT(CachedGPT):
         if self.slots > 1 and (x.norm is not None or x.parts):
             self._prepare(x, self._rows)
             x = Input(self._rows)
-        self._product(x, layer.weight, layer.bias, out, output, cache)
+        self._product(x, layer, out, output, cache)
 
     def _add(self, x: Input, layer: Any) -> Input:
         """Adds a linear layer to the residual stream; of several sequences the next norm does."""
@@ -208,19 +211,15 @@ class FusedGPT(CachedGPT):
         return "norm", (x.x, None, x.norm.weight, x.norm.bias), x.norm.eps
 
     def _product(
-        self,
-        x: Input,
-        weight: Tensor,
-        bias: Tensor | None,
-        out: Tensor,
-        output: str,
-        cache: tuple[Tensor, ...] = (),
+        self, x: Input, layer: Any, out: Tensor, output: str, cache: tuple[Tensor, ...] = ()
     ) -> None:
         from inference.text.kernels.products import row_kernel, rows_kernel
 
+        weight = layer.weight
         outputs, inputs = weight.shape
         keys, values, positions = cache or (None, None, None)
-        ends = (weight, bias, out, keys, values, positions)
+        scale = getattr(layer, "scale", None)
+        ends = (weight, scale, layer.bias, out, keys, values, positions)
         if self.slots > 1:
             block_n, block_k = self._block_n(outputs), self._block_k(inputs)
             splits = len(out) if output == "split" else 1

@@ -30,6 +30,7 @@ class TextGenerator:
         slots: sequences that are generated at once.
         cache, compile: see :class:`~inference.text.engine.DecodeEngine`.
         kernels: decode with the Triton kernels of :class:`~inference.text.fused_gpt.FusedGPT`.
+        int8: with the kernels, keep the matrices of the linear layers in 8 bits.
         template: prompt in which ``{question}`` is replaced by what is asked; None for a model that
             continues the prompt as it is.
 
@@ -56,6 +57,7 @@ class TextGenerator:
         compile: bool = False,
         template: str | None = None,
         kernels: bool = False,
+        int8: bool = False,
     ) -> None:
         if tokenizer.vocab_size > config["vocab_size"]:
             raise ValueError(
@@ -70,10 +72,14 @@ class TextGenerator:
             dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
         if kernels and not cache:
             raise ValueError("the kernels are for a step with a cache; leave --no-cache out")
+        if int8 and not kernels:
+            raise ValueError("weights in int8 are for the kernels; add --kernels")
         self.tokenizer = tokenizer
         self.template = template
-        net = FusedGPT if kernels else CachedGPT
-        self.model = net(config, weights, slots, device, dtype)
+        if kernels:
+            self.model = FusedGPT(config, weights, slots, device, dtype, int8)
+        else:
+            self.model = CachedGPT(config, weights, slots, device, dtype)
         self.engine = DecodeEngine(self.model, tokenizer.vocab_size, cache, compile)
 
     @classmethod
@@ -88,6 +94,7 @@ class TextGenerator:
         compile: bool = False,
         threads: int | None = None,
         kernels: bool = False,
+        int8: bool = False,
     ) -> "TextGenerator":
         """From an artifact, ``models/<name>``, or from a GPT-2 in transformers' format.
 
@@ -95,8 +102,8 @@ class TextGenerator:
             folder: what ``gpu-learning export`` wrote; or a folder with ``config.json``,
                 ``model.safetensors`` and the tokenizer.
             format: the artifact's file to take; None for the most exact that there is.
-            slots, device, dtype, cache, compile, kernels: as for the class; an ``onnx`` file runs
-                on the CPU in float32, one sequence at a time.
+            slots, device, dtype, cache, compile, kernels, int8: as for the class; an ``onnx`` file
+                runs on the CPU in float32, one sequence at a time.
             threads: threads inside an operation, of torch for the whole process; None for the
                 library's default.
 
@@ -121,7 +128,7 @@ class TextGenerator:
             # What lies beside it for other programs is a part of the artifact, too.
             read_manifest(folder).check(skip=("tokenizer", artifact.format))
         if artifact.format == "onnx":
-            changed = compile or kernels or slots > 1 or dtype not in (None, torch.float32)
+            changed = compile or kernels or int8 or slots > 1 or dtype not in (None, torch.float32)
             if device == "cuda" or changed:
                 raise ValueError(
                     f"the onnx file of {folder} runs on the CPU as it is, in float32 with one "
@@ -142,6 +149,7 @@ class TextGenerator:
             compile,
             artifact.template,
             kernels,
+            int8,
         )
 
     @classmethod

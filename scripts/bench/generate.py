@@ -44,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--temperature", type=float, default=0.0, help="0: greedy (%(default)s)")
     parser.add_argument("--compile", action="store_true", help="also with the step compiled (GPU)")
     parser.add_argument("--kernels", action="store_true", help="also by Triton kernels (GPU)")
+    parser.add_argument("--int8", action="store_true", help="also by those with int8 weights")
     parser.add_argument("--only-ours", action="store_true", help="without the slow loops")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args(argv[1:])
@@ -95,10 +96,12 @@ def _measure(arguments: argparse.Namespace, device: str) -> dict[str, dict[str, 
     for batch in map(int, arguments.batch.split(",")):
         ours = _ours(net, config, device, prompt, options, batch)
         candidates[f"sampler, {batch} at once"] = (batch, ours)
-        for asked in ("compile", "kernels"):
-            if getattr(arguments, asked):
-                ours = _ours(net, config, device, prompt, options, batch, **{asked: True})
-                candidates[f"sampler, --{asked}, {batch} at once"] = (batch, ours)
+        for asked in (["compile"], ["kernels"], ["kernels", "int8"]):
+            if getattr(arguments, asked[-1]):
+                ways = dict.fromkeys(asked, True)
+                ours = _ours(net, config, device, prompt, options, batch, **ways)
+                name = " ".join(f"--{way}" for way in asked)
+                candidates[f"sampler, {name}, {batch} at once"] = (batch, ours)
     for _, run in candidates.values():
         run()  # allocates, captures, compiles
 

@@ -32,7 +32,8 @@ def main(argv: Sequence[str]) -> int:
             models = Path(folder)
             random_model(models / "bench", SHAPES[arguments.shape])
         options = ["--device", arguments.device, "--slots", str(arguments.slots)]
-        options += ["--compile"] * arguments.compile + ["--kernels"] * arguments.kernels
+        for name in ("compile", "kernels", "int8"):
+            options += [f"--{name}"] * getattr(arguments, name)
         with running_server(models, *options) as (url, pid):
             report = asyncio.run(_measure(url, pid, arguments))
     # On a GPU in half precision, sums are rounded in another way for another number of sequences.
@@ -82,6 +83,7 @@ def _parser() -> Parser:
     parser.add_argument("--slots", type=int, default=64, help="sequences at once (%(default)s)")
     parser.add_argument("--compile", action="store_true", help="the server compiles the step")
     parser.add_argument("--kernels", action="store_true", help="its step is Triton kernels")
+    parser.add_argument("--int8", action="store_true", help="and its weights in 8 bits")
     parser.add_argument("--tokens", type=int, default=128, help="of each (%(default)s)")
     parser.add_argument("--alone", type=int, default=16, help="timed one by one (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")

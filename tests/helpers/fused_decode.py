@@ -1,10 +1,11 @@
 """Decode steps by Triton kernels beside torch's; in a process of its own.
 
-``python -m tests.helpers.fused_decode steps|ends|texts`` compares them, on the GPU if the process
-sees one and in Triton's interpreter otherwise; ``compile`` compiles the launches of GPT-2's steps
-for GPUs, which takes none, and prints what their code needs.
+``python -m tests.helpers.fused_decode steps|ends|texts|int8`` compares them, on the GPU if the
+process sees one and in Triton's interpreter otherwise; ``compile`` compiles the launches of GPT-2's
+steps for GPUs, which takes none, and prints what their code needs.
 """
 
+import itertools
 import json
 import sys
 import warnings
@@ -24,6 +25,7 @@ from inference.text import fused_gpt
 from inference.text.cached_gpt import CachedGPT
 from inference.text.fused_gpt import FusedGPT
 from inference.text.generate import TextGenerator
+from inference.text.int8_weights import quantized
 from inference.text.options import SamplingOptions
 from inference.text.tokenizer import Tokenizer
 from lightning_modules.nets.gpt import GPT, GPT2_SWITCHES, GPTConfig
@@ -43,6 +45,7 @@ _NAMES = {
     torch.float16: "*fp16",
     torch.int64: "*i64",
     torch.int32: "*i32",
+    torch.int8: "*i8",
 }
 
 
@@ -60,7 +63,10 @@ def net(**changed: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def compare_steps() -> None:
-    """Logits, caches and next tokens of some steps; with 16 bits no worse than torch's."""
+    """Logits, caches and next tokens of some steps; with 16 bits no worse than torch's.
+
+    What is exact is computed in float32 with the 16-bit numbers of weights and cache.
+    """
     dtypes = [torch.float32] + [torch.bfloat16, torch.float16] * environment.on_gpu()
     for changed in SHAPES:
         config, weights = net(**changed)
@@ -72,11 +78,19 @@ def compare_steps() -> None:
 def _compare(
     config: dict[str, Any], weights: dict[str, Tensor], slots: int, dtype: torch.dtype
 ) -> None:
-    exact = CachedGPT(config, weights, slots, device())
+    numbers = {name: tensor.to(dtype).float() for name, tensor in weights.items()}
+    exact = CachedGPT(config, numbers, slots, device())
     plain, fused = (kind(config, weights, slots, device(), dtype) for kind in (CachedGPT, FusedGPT))
+    _compare_models(exact, plain, fused)
+
+
+def _compare_models(exact: CachedGPT, plain: CachedGPT, fused: FusedGPT) -> None:
+    slots, dtype = fused.slots, fused._queries.dtype
     prompts = torch.randint(1000, (slots, 150), device=device())
     for model in (exact, plain, fused):
         model.prefill(prompts, torch.arange(slots, device=device()))
+    if dtype != torch.float32:
+        _take_cache(plain, exact, fused)
     # The sequences have different lengths: what is behind them in the cache is not attended to.
     positions = 150 - 9 * torch.arange(slots, device=device())[:, None].clamp(max=16)
     ids = torch.randint(1000, (slots, 1), device=device())
@@ -87,16 +101,26 @@ def _compare(
         )
         far, near = (ours - want).abs().max(), (theirs - want).abs().max()
         limit = 1e-5 * want.abs().max() if dtype == torch.float32 else near
-        assert far <= limit, f"{config}, {slots} slots, {dtype}: {far:.2g} from exact, {limit:.2g}"
+        where = f"{vars(fused._net.config)}, {slots} slots, {dtype}, length {length}"
+        assert far <= limit, f"{where}: {far:.2g} from exact, {limit:.2g}"
         before, ids, positions = positions, ids.clone(), positions.clone()
         hidden = fused.decode(ids, positions, length)[:, -1]
         fused.next_tokens(hidden, ids, positions, 1000)
         assert torch.equal(ids[:, 0], fused.logits(hidden)[:, :1000].argmax(dim=-1))
         assert torch.equal(positions, before + 1)
+        if dtype != torch.float32:
+            _take_cache(plain, exact, fused)
     if dtype == torch.float32:
         for mine, other in zip(fused._cache.layers, exact._cache.layers, strict=True):
             for one, two in zip(mine, other, strict=True):
                 torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+
+
+def _take_cache(source: CachedGPT, *models: CachedGPT) -> None:
+    for model in models:
+        for mine, theirs in zip(model._cache.layers, source._cache.layers, strict=True):
+            for one, other in zip(mine, theirs, strict=True):
+                one.copy_(other)
 
 
 def compare_ends() -> None:
@@ -143,7 +167,30 @@ def compare_texts() -> None:
                 assert abs(mine.logprob - other.logprob) < 1e-4
 
 
-def launches(slots: int, dtype: torch.dtype, pdl: bool) -> Iterator[Variant]:
+def compare_int8() -> None:
+    """With int8 weights: what torch computes with the numbers that they stand for."""
+    dtypes = [torch.float32] + [torch.bfloat16] * environment.on_gpu()
+    for changed in (*SHAPES[:1], SHAPES[2]):
+        config, weights = net(**changed)
+        rounded = dict(weights)
+        for name, weight in weights.items():
+            if (weight.dim() == 2 and name not in ("position.weight", "token.weight")) or (
+                config["tied"] and name == "token.weight"
+            ):
+                numbers, scale = quantized(weight)
+                rounded[name] = numbers * scale[:, None]
+                again, _ = quantized(rounded[name])  # as of an artifact's int8 file
+                assert torch.equal(again, numbers)
+        for slots in (1, 3):
+            for dtype in dtypes:
+                exact = CachedGPT(config, rounded, slots, device())
+                plain = CachedGPT(config, rounded, slots, device(), dtype)
+                _compare_models(
+                    exact, plain, FusedGPT(config, weights, slots, device(), dtype, True)
+                )
+
+
+def launches(slots: int, dtype: torch.dtype, pdl: bool, int8: bool) -> Iterator[Variant]:
     """The launches of GPT-2's steps on an H100, without a GPU and without running them."""
     found: dict[str, Variant] = {}
 
@@ -176,7 +223,7 @@ def launches(slots: int, dtype: torch.dtype, pdl: bool) -> Iterator[Variant]:
         with torch.device("meta"):
             shapes = GPT(GPTConfig(**config)).state_dict()
         weights = {name: torch.zeros(one.shape, dtype=dtype) for name, one in shapes.items()}
-        model = Recorded(config, weights, slots, "cpu", dtype)
+        model = Recorded(config, weights, slots, "cpu", dtype, int8)
     finally:
         fused_gpt.check = checked
     model._arrange(processors=132)
@@ -190,14 +237,16 @@ def launches(slots: int, dtype: torch.dtype, pdl: bool) -> Iterator[Variant]:
 def main() -> None:
     torch.manual_seed(0)
     compare = {"steps": compare_steps, "ends": compare_ends, "texts": compare_texts}
+    compare["int8"] = compare_int8
     if sys.argv[1] in compare:
         compare[sys.argv[1]]()
         return
     needs = {}
     for dtype, pdl, cc in ((torch.bfloat16, True, 90), (torch.float32, False, 80)):
-        for slots in (1, 4, 64):
-            for variant in launches(slots, dtype, pdl):
-                needs[f"{slots} slots: {variant.name(cc)}"] = compile_triton(variant, cc)
+        for slots, int8 in itertools.product((1, 4, 64), (False, True)):
+            for variant in launches(slots, dtype, pdl, int8):
+                name = f"{slots} slots: {variant.name(cc)}"
+                needs[name] = needs.get(name) or compile_triton(variant, cc)
     print(json.dumps(needs))
 
 

@@ -88,6 +88,15 @@ def bias_of(bias_ptr, n, N):
 
 
 @triton.jit
+def scale_of(scale_ptr, n, N):
+    """Elements n of N of the scales of weights in int8, 1 without them."""
+    scale = tl.full(n.shape, 1.0, dtype=tl.float32)
+    if scale_ptr is not None:
+        scale = tl.load(scale_ptr + n, mask=n < N, other=0.0)
+    return scale
+
+
+@triton.jit
 def store_outputs(
     acc,
     n,
@@ -131,6 +140,7 @@ def row_kernel(
     gain_ptr,
     shift_ptr,
     weight_ptr,
+    scale_ptr,
     bias_ptr,
     out_ptr,
     keys_ptr,
@@ -148,12 +158,16 @@ def row_kernel(
     BLOCK_K: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    """BLOCK_N outputs of a linear layer with weights (N, K), for one sequence."""
+    """BLOCK_N outputs of a linear layer with weights (N, K), for one sequence.
+
+    In int8, a row of weights has a scale; its outputs are multiplied by it.
+    """
     n = (tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     k = tl.arange(0, BLOCK_K)
     mask = (n[:, None] < N) & (k[None, :] < K)
     weight = tl.load(weight_ptr + n[:, None] * K + k[None, :], mask=mask, other=0.0)
     gain, shift = norm_weights(gain_ptr, shift_ptr, k, K, INPUT)
+    scale = scale_of(scale_ptr, n, N)
     bias = bias_of(bias_ptr, n, N)
     rows = tl.arange(0, 1)
     wait(PDL)
@@ -161,7 +175,7 @@ def row_kernel(
     if OUTPUT == "add":
         bias += tl.load(out_ptr + n, mask=n < N, other=0.0)
     x = input_row(x_ptr, lse_ptr, gain, shift, 0, k, K, eps, INPUT, PARTS, D)
-    acc = (tl.sum(weight.to(tl.float32) * x[None, :], axis=1) + bias)[:, None]
+    acc = (tl.sum(weight.to(tl.float32) * x[None, :], axis=1) * scale + bias)[:, None]
     store_outputs(
         acc,
         n,
@@ -181,6 +195,7 @@ def row_kernel(
 def rows_kernel(
     x_ptr,
     weight_ptr,
+    scale_ptr,
     bias_ptr,
     out_ptr,
     keys_ptr,
@@ -205,9 +220,11 @@ def rows_kernel(
     block, split = tl.program_id(0), tl.program_id(1)
     n = (block * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
     rows = tl.arange(0, ROWS)
-    acc = tl.zeros([BLOCK_N, ROWS], dtype=tl.float32)
+    scale = scale_of(scale_ptr, n, N)
+    bias = tl.zeros([BLOCK_N], dtype=tl.float32)
     if OUTPUT != "split":
-        acc += bias_of(bias_ptr, n, N)[:, None]
+        bias = bias_of(bias_ptr, n, N)
+    acc = tl.zeros([BLOCK_N, ROWS], dtype=tl.float32)
     wait(PDL)
     launch_next(PDL)
     for start in range(split * SPLIT, tl.minimum((split + 1) * SPLIT, K), BLOCK_K):
@@ -216,7 +233,8 @@ def rows_kernel(
         weight = tl.load(weight_ptr + n[:, None] * K + k[None, :], mask=w_mask, other=0.0)
         x_mask = (rows[None, :] < B) & (k[:, None] < K)
         x = tl.load(x_ptr + rows[None, :] * K + k[:, None], mask=x_mask, other=0.0)
-        acc = tl.dot(weight, x, acc, input_precision="ieee")
+        acc = tl.dot(weight.to(x.dtype), x, acc, input_precision="ieee")
+    acc = acc * scale[:, None] + bias[:, None]
     if OUTPUT == "split":
         out_ptr += split.to(tl.int64) * B * N
     store_outputs(

@@ -11,6 +11,7 @@ def embedding_kernel(
     ids_ptr,
     positions_ptr,
     token_ptr,
+    scale_ptr,
     position_ptr,
     out_ptr,
     width,
@@ -24,6 +25,8 @@ def embedding_kernel(
     launch_next(PDL)
     token, position = tl.load(ids_ptr + row), tl.load(positions_ptr + row)
     x = tl.load(token_ptr + token * width + k, mask=k < width).to(tl.float32)
+    if scale_ptr is not None:
+        x *= tl.load(scale_ptr + token)
     x += tl.load(position_ptr + position * width + k, mask=k < width).to(tl.float32)
     tl.store(out_ptr + row * width + k, x, mask=k < width)
 

@@ -29,7 +29,7 @@ def _run(what: str, **names: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["steps", "ends", "texts"])
+@pytest.mark.parametrize("part", ["steps", "ends", "texts", "int8"])
 def test_what_is_decoded_is_what_torch_decodes(part: str, device: str) -> None:
     _run(part, **os.environ, **(environment.SIMULATORS if device == "cpu" else {}))
 
@@ -75,6 +75,12 @@ def test_a_gpu_is_asked_for() -> None:
         weights = GPT(GPTConfig(**SMALL)).state_dict()
     with pytest.raises(ValueError, match="need a CUDA GPU; leave --kernels out"):
         FusedGPT(SMALL, weights, 1, "cpu")
+
+
+def test_int8_is_for_the_kernels() -> None:
+    tokenizer = Tokenizer(CharTokenizer("abcde").to_json())
+    with pytest.raises(ValueError, match="weights in int8 are for the kernels; add --kernels"):
+        TextGenerator(SMALL, {}, tokenizer, "cpu", int8=True)
 
 
 def test_a_cache_is_asked_for() -> None:
