@@ -1,5 +1,6 @@
 """Matrices in 8 bits: int8, with one scale per row. What is computed with them is not rounded."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ class Int8Embedding:
         return (self.weight[ids] * self.scale[ids][..., None]).to(self._dtype)
 
 
-def quantize_net(net: Any, weights: dict[str, Tensor], device: torch.device) -> None:
+def quantize_net(net: Any, weights: Mapping[str, Tensor], device: torch.device) -> None:
     """Replaces the linear layers of a net's blocks by ones in int8.
 
     Args:
