@@ -202,7 +202,7 @@ class Batcher:
             request = self._requests.get(generation)
             if request is None:
                 continue
-            request.hand_out(piece)
+            request.hand_out()
             if generation.reason is not None:
                 request.error = request.error or generation.error
                 del self._requests[generation]

@@ -63,14 +63,33 @@ class Generation:
     def stop(self) -> str | None:
         return self._stream.stop
 
-    def push(self, token: int, score: TokenScore | None = None) -> str:
-        """Takes the next token; returns the text that became certain."""
-        now = time.perf_counter_ns()
+    @property
+    def pieces(self) -> int:
+        """How many pieces :attr:`text` was made of so far."""
+        return self._stream.pieces
+
+    def text_between(self, begin: int, end: int) -> str:
+        """The text of pieces ``begin`` to ``end``; may be called from any thread."""
+        return self._stream.between(begin, end)
+
+    def push(self, token: int, score: TokenScore | None = None, now: int | None = None) -> str:
+        """Takes the next token; returns the text that became certain.
+
+        Args:
+            token: its number.
+            score: its log-probabilities, where they are asked for.
+            now: when it came, by ``time.perf_counter_ns``; None reads the clock.
+        """
+        if now is None:
+            now = time.perf_counter_ns()
         if self.first_ns:
             self.gaps.add((now - self.last_ns) / 1e9)
-        self.first_ns, self.last_ns = self.first_ns or now, now
-        if score is not None:
-            self._held_scores.append(score._replace(offset=self._stream.came))
+        else:
+            self.first_ns = now
+        self.last_ns = now
+        if score is None:
+            return self._push(token)
+        self._held_scores.append(score._replace(offset=self._stream.came))
         piece = self._push(token)
         self._release_scores()
         return piece
@@ -175,10 +194,11 @@ class DecodeLoop:
         """One step for all that run: pairs of a generation and its next text, perhaps empty."""
         yield from self._make_room()
         yield from self._join()
-        yield from self._restrict()
-        active = self.active
+        active, lag = self.active, self.engine.lag
         # What a grammar allows depends on the last token, so with one no step stays underway.
-        lag = 0 if any(running.grammar for _, running in active) else self.engine.lag
+        if any(running.grammar for _, running in active):
+            yield from self._restrict()
+            active, lag = self.active, 0
         if any(running.steps < running.options.max_new_tokens for _, running in active):
             for _, running in active:
                 running.steps += 1
@@ -190,8 +210,6 @@ class DecodeLoop:
     def _restrict(self) -> Iterator[tuple[Generation, str]]:
         """Bans the tokens that grammars forbid next; ends what has none that it allows."""
         restricted = [(slot, one, one.grammar) for slot, one in self.active if one.grammar]
-        if not restricted:
-            return
         allowed = allowed_tokens([grammar for _, _, grammar in restricted])
         self.engine.allow([slot for slot, _, _ in restricted], allowed)
         for slot, running, grammar in restricted:
@@ -236,7 +254,7 @@ class DecodeLoop:
 
     def _make_room(self) -> Iterator[tuple[Generation, str]]:
         """Where a sequence fills its window, continues with its last half, or ends it."""
-        if all(slot.room for slot in self.engine.slots if slot.generation):
+        if not any(slot.position >= slot.window for slot in self.engine.slots if slot.generation):
             return
         yield from self._take(0)
         full: list[Slot] = []
@@ -258,13 +276,13 @@ class DecodeLoop:
         """Takes the tokens of all steps underway but the last ``lag``."""
         while len(self._underway) > lag:
             stepped, step = self._underway.popleft()
-            tokens = step.read()
+            tokens, now = step.read(), time.perf_counter_ns()  # all tokens of a step come at once
             for slot, generation in stepped:
                 if generation.reason is not None:
                     continue
                 wanted = generation.options.logprobs
                 score = None if wanted is None else step.score(slot.index, wanted)
-                piece = generation.push(tokens[slot.index], score)
+                piece = generation.push(tokens[slot.index], score, now)
                 if generation.reason is not None:
                     self._free(slot)
                 yield generation, piece

@@ -10,7 +10,7 @@ from torch import Tensor
 from inference.text.cached_gpt import CachedGPT, compiled_decode
 from inference.text.fused_gpt import FusedGPT
 from inference.text.graphs import captured
-from inference.text.sampling import Sampler
+from inference.text.sampling import Sampler, SamplingOptions
 from inference.text.scores import Scores, score_prompt
 from inference.text.slot import Slot
 from inference.text.step import Step
@@ -62,6 +62,8 @@ class DecodeEngine:
         self._ids = torch.zeros(model.slots, 1, dtype=torch.long, device=self.device)
         self._positions = torch.zeros(model.slots, 1, dtype=torch.long, device=self.device)
         self._scores = Scores.empty(model.slots, vocab_size, self.device)
+        # The slots of the last step, and how they are stepped.
+        self._planned: tuple[list[Slot], tuple[int, bool, bool]] | None = None
         self._graphs: dict[tuple[int, int, bool, bool], torch.cuda.CUDAGraph] = {}
         self._prefills: dict[tuple[int, int], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
         self._pool: Any = None
@@ -76,6 +78,7 @@ class DecodeEngine:
 
     def start(self, slots: Sequence[Slot]) -> None:
         """Prefills slots that took a new generation."""
+        self._planned = None
         for slot in slots:
             if slot.restricted:
                 self.sampler.banned[slot.index] = slot.restricted = False
@@ -163,9 +166,10 @@ class DecodeEngine:
     def step(self) -> Step:
         """One token for each slot; those of free slots mean nothing."""
         active = self.active
-        mode, adjusted = self._mode(active), any(slot.options.adjusted for slot in active)
-        scored = any(slot.options.logprobs is not None for slot in active)
-        longest = max((slot.position + 1 for slot in active), default=1)
+        if self._planned is None or self._planned[0] != active:
+            self._planned = active, self._plan(active)
+        mode, adjusted, scored = self._planned[1]
+        longest = 1 + max([slot.position for slot in active], default=0)
         if not self.cache:
             self._recompute(mode, adjusted, scored)
         elif self.device.type == "cuda":
@@ -202,9 +206,14 @@ class DecodeEngine:
                 if length <= self.model.context and (count, length) not in self._prefills:
                     self._prefills[count, length] = self._capture_prefill(count, length, 0)
 
-    def _mode(self, active: Sequence[Slot]) -> int:
-        """The least that a step must do for all: ``GREEDY``, or how many tokens to sort."""
+    def _plan(self, active: Sequence[Slot]) -> tuple[int, bool, bool]:
+        """How to sample, whether logits are adjusted, and whether tokens are scored."""
         options = [slot.options for slot in active]
+        scored = any(one.logprobs is not None for one in options)
+        return self._mode(options), any(one.adjusted for one in options), scored
+
+    def _mode(self, options: Sequence[SamplingOptions]) -> int:
+        """The least that a step must do for all: ``GREEDY``, or how many tokens to sort."""
         if all(one.temperature == 0 for one in options):
             return GREEDY
         few = all(0 < one.top_k <= TOP for one in options if one.temperature > 0)

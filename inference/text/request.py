@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from inference.text.decode_loop import Generation
@@ -16,18 +15,16 @@ class Request:
     over, and ``error`` holds what went wrong where it failed.
     """
 
+    done = False
+
     def __init__(self, generation: Generation, cancel: Callable[["Request"], None]) -> None:
         self.generation = generation
         self.error: Exception | None = None
         self._cancel = cancel
         self._submitted_ns = time.perf_counter_ns()
-        self._pieces: deque[tuple[str, list[TokenScore]]] = deque()
-        self._scored = 0  # scores that are in pieces
+        # Pieces of text and scores that were taken, and those that are there to be.
+        self._taken = self._ready = (0, 0)
         self._finished = threading.Event()
-
-    @property
-    def done(self) -> bool:
-        return self._finished.is_set()
 
     def take(self) -> str:
         """The text that came since the last call, perhaps none; never waits.
@@ -38,20 +35,15 @@ class Request:
 
     def take_scored(self) -> tuple[str, list[TokenScore]]:
         """The same with the scores of its tokens, where the options ask for ``logprobs``."""
-        pieces: list[str] = []
-        scores: list[TokenScore] = []
-        while self._pieces:
-            piece, scored = self._pieces.popleft()
-            pieces.append(piece)
-            scores += scored
-        return "".join(pieces), scores
+        (piece, score), ready = self._taken, self._ready
+        self._taken = ready
+        text = self.generation.text_between(piece, ready[0])
+        return text, self.generation.scores[score : ready[1]]
 
-    def hand_out(self, piece: str) -> None:
-        """Called by the batcher with the next text, perhaps empty."""
-        scores = self.generation.scores[self._scored :]
-        self._scored += len(scores)
-        if piece or scores:
-            self._pieces.append((piece, scores))
+    def hand_out(self) -> None:
+        """Called by the batcher when there may be more text."""
+        # One assignment, so that a reader gets the scores of a piece together with it.
+        self._ready = (self.generation.pieces, len(self.generation.scores))
 
     def cancel(self) -> None:
         """Ends the request; its slot is free within one step."""
@@ -72,6 +64,7 @@ class Request:
 
     def finish(self) -> None:
         """Called by the batcher when nothing more will come."""
+        self.done = True
         self._finished.set()
 
     @property

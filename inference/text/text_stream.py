@@ -21,8 +21,11 @@ class TextStream:
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
         self._pieces = tokenizer.pieces
+        self._texts = tokenizer.texts
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._partial = False  # whether the decoder has some bytes of a character
         self._stop = [_Stop(text) for text in stop]
+        self._firsts = {text[0] for text in stop}
         self._pending = ""
         self._shown: list[str] = []
         self.came = self.given = 0
@@ -35,15 +38,28 @@ class TextStream:
     @property
     def text(self) -> str:
         """All that was given out so far."""
-        if len(self._shown) > 1:
-            self._shown = ["".join(self._shown)]
-        return self._shown[0] if self._shown else ""
+        return "".join(self._shown)
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces were given out so far."""
+        return len(self._shown)
+
+    def between(self, begin: int, end: int) -> str:
+        """The text of pieces ``begin`` to ``end``; may be called while another thread pushes."""
+        return "".join(self._shown[begin:end])
 
     def push(self, token: int) -> str:
         """The text that is sure after this token, perhaps none."""
-        text = self._decoder.decode(self._pieces[token])
+        # Nearly all tokens are whole characters, which are then decoded once for all streams.
+        text = None if self._partial else self._texts[token]
+        if text is None:
+            text = self._decoder.decode(self._pieces[token])
+            self._partial = bool(self._decoder.getstate()[0])
         self.came += len(text)
-        return self._emit(text) if self._stop else self._show(text)
+        if self._stop and (self._pending or not self._firsts.isdisjoint(text)):
+            return self._emit(text)
+        return self._show(text)
 
     def flush(self) -> str:
         """What was held back, when no more tokens come."""

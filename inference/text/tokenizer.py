@@ -134,6 +134,18 @@ class Tokenizer:
                 pieces.append(bytes(bytes_of[letter] for letter in token or ""))
         return pieces
 
+    @cached_property
+    def texts(self) -> list[str | None]:
+        """The text of each token, by number; None where its bytes are not whole characters."""
+        return [_text(piece) for piece in self.pieces]
+
+
+def _text(piece: bytes) -> str | None:
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return None
+
 
 def byte_letters() -> dict[int, str]:
     """GPT-2's letter for each byte: itself where it is printable, otherwise one from U+0100 on."""
