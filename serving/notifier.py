@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ class Notifier:
     The event loop shares the interpreter with the batcher's thread. So there is one delivery at a
     time, and after it a pause of several times what it took: under load the pieces of text get
     longer instead of the steps slower. No pause is one that a reader would see, and a lone reader
-    gets every token at once.
+    gets every token at once. The end of a request does not wait for a pause: it is delivered once
+    in any case, and where all of a batch end together nothing else is left to do.
 
     Args:
         loop: where the coroutines run.
@@ -48,12 +49,17 @@ class Notifier:
 
     def wake(self, requests: Sequence[Request]) -> None:
         """Called from the batcher's thread."""
+        ended = [request for request in requests if request.done]
         with self._lock:
+            resting = self._underway
             self._news.update(dict.fromkeys(requests))
-            if self._underway:
-                return
+            for request in ended if resting else ():
+                del self._news[request]
             self._underway = True
-        self._loop.call_soon_threadsafe(self._deliver)
+        if not resting:
+            self._loop.call_soon_threadsafe(self._deliver)
+        elif ended:
+            self._loop.call_soon_threadsafe(self._set, ended)
 
     def _deliver(self) -> None:
         with self._lock:
@@ -62,11 +68,14 @@ class Notifier:
                 return
             news, self._news = self._news, {}
         self._began = time.perf_counter()
-        for request in news:
-            if event := self._events.get(request):
-                event.set()
+        self._set(news)
         # Behind the coroutines that were woken.
         self._loop.call_soon(self._rest)
+
+    def _set(self, requests: Iterable[Request]) -> None:
+        for request in requests:
+            if event := self._events.get(request):
+                event.set()
 
     def _rest(self) -> None:
         # Also where nothing came meanwhile: perhaps because the steps had to wait for this.
