@@ -176,6 +176,9 @@ class Registry:
             what = public_message(error, self.settings.models)
             raise ApiError(500, f"{artifact.name} could not be loaded: {what}") from error
         settle()
+        if self.settings.compile and loaded.batcher:
+            # Once more when the step was compiled, of which hundreds of thousands of objects stay.
+            loaded.call(settle)
         loaded.load_ns = time.perf_counter_ns() - began
         loaded.keep_alive = self.settings.keep_alive
         self._loaded[artifact.name] = loaded
