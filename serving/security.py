@@ -7,8 +7,10 @@ import hmac
 import ipaddress
 import logging
 import socket
+import sys
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -51,6 +53,7 @@ class Security:
         self._app = app
         self._settings = settings
         self._metrics = metrics
+        self._loopback = settings.loopback
         self._keys = [key.encode() for key in settings.keys]
         self._hosts = {"", "localhost", socket.gethostname().lower()}
         self._origins = Origins(settings.origins)
@@ -105,7 +108,7 @@ class Security:
 
     def _refuse(self, scope: Scope, headers: Headers, foreign: str | None) -> Response | None:
         path = scope["path"]
-        if self._settings.loopback and not self._local(headers.get("host", "")):
+        if self._loopback and not self._local(headers.get("host", "")):
             return refusal(path, ApiError(403, "the Host header does not name this machine"))
         if foreign:
             text = f"requests from pages of {foreign} are refused; serve --origins allows more"
@@ -140,11 +143,7 @@ class Security:
             return False
         if name in self._hosts or name.rpartition(".")[2] in _LOCAL_NAMES:
             return True
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return address.is_loopback or address.is_private or address.is_unspecified
+        return _is_local_address(name)
 
 
 @dataclass
@@ -170,7 +169,11 @@ class _Body:
             return await self._receive()
         try:
             left = max(0.0, self._deadline - time.monotonic())
-            message = await asyncio.wait_for(self._receive(), left)
+            if sys.version_info >= (3, 11):  # without a task, which takes longer than the body
+                async with asyncio.timeout(left):
+                    message = await self._receive()
+            else:
+                message = await asyncio.wait_for(self._receive(), left)
         except asyncio.TimeoutError as error:
             limit = self._settings.body_seconds
             raise ApiError(408, f"the body of the request took longer than {limit:g} s") from error
@@ -187,6 +190,15 @@ class _Body:
 
 def _too_large(settings: Settings) -> str:
     return f"the request is larger than {settings.max_body:,} bytes"
+
+
+@lru_cache(maxsize=64)  # nearly all requests name the same
+def _is_local_address(name: str) -> bool:
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private or address.is_unspecified
 
 
 def _host_name(host: str) -> str | None:

@@ -41,6 +41,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nothing here asks who the client is
                 http=partial(Connection, settings=settings),  # type: ignore[arg-type]
                 ws="none",
                 # What is left after the grace is ended by the registry, with a line that says so.
