@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,15 +52,15 @@ class Notifier:
         """Called from the batcher's thread."""
         ended = [request for request in requests if request.done]
         with self._lock:
-            resting = self._underway
+            resting, self._underway = self._underway, True
             self._news.update(dict.fromkeys(requests))
-            for request in ended if resting else ():
-                del self._news[request]
-            self._underway = True
+            if resting:
+                for request in ended:
+                    del self._news[request]
         if not resting:
             self._loop.call_soon_threadsafe(self._deliver)
         elif ended:
-            self._loop.call_soon_threadsafe(self._set, ended)
+            self._loop.call_soon_threadsafe(partial(self._set, ended))
 
     def _deliver(self) -> None:
         with self._lock:

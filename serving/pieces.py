@@ -97,7 +97,7 @@ class Progress:
             self._echo = False  # the prompt was prefilled
             self._new.append(self._prompt())
         self._seen += len(scores)
-        logprobs = spelled(self._tokenizer, scores, self._shift)
+        logprobs = spelled(self._tokenizer, scores, self._shift) if scores else []
         if scores and scores[-1].token == self._tokenizer.end:
             self._last = (logprobs.pop(),)
         if text or logprobs:

@@ -38,17 +38,17 @@ class Stream(Response):
         self._on_error = on_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(disconnect(receive))
         work = asyncio.ensure_future(self._send_all(scope, receive, send))
+        gone = asyncio.ensure_future(disconnect(receive))
+        gone.add_done_callback(lambda _: work.cancel())
         try:
-            await asyncio.wait({gone, work}, return_when=asyncio.FIRST_COMPLETED)
+            await work
+        except asyncio.CancelledError:
+            if not gone.done():  # it is the server that ends
+                raise
         finally:
-            for task in (gone, work):
-                task.cancel()
-            await asyncio.gather(gone, work, return_exceptions=True)
+            gone.cancel()
             await self._chunks.aclose()
-        if not work.cancelled():
-            work.result()
 
     async def _send_all(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False

@@ -47,7 +47,8 @@ class Request:
 
     def cancel(self) -> None:
         """Ends the request; its slot is free within one step."""
-        self._cancel(self)
+        if not self.done:
+            self._cancel(self)
 
     def result(self, timeout: float | None = None) -> Generation:
         """Waits for the end of the request.

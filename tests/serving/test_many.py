@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from inference.text.engine import DecodeEngine
 from tests.serving.conftest import Running, describe, serving, until
 
 ENDLESS = {"model": "tiny", "prompt": "the cat", "options": {"num_predict": 10**6, "num_ctx": 96}}
@@ -243,3 +244,19 @@ def test_an_unloaded_model_leaves_the_memory(models: Path) -> None:
         assert generator() is not None
         client.post("/api/generate", json={"model": "tiny", "keep_alive": 0})
         until(lambda: generator() is None)
+
+
+def test_the_collector_leaves_alone_what_compiling_left(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[list[int]] = []
+    # On a GPU the warm-up compiles, which leaves some hundred thousand objects.
+    monkeypatch.setattr(
+        DecodeEngine, "warm_up", lambda _: left.extend([number] for number in range(200_000))
+    )
+    with serving(models, compile=True) as server, httpx.Client(base_url=server.url) as client:
+        assert client.post("/api/generate", json={"model": "tiny"}).status_code == 200
+        until(lambda: client.get("/readyz/tiny").status_code == 200)
+        assert len(left) == 200_000
+        assert len(gc.get_objects()) < 100_000
+    gc.unfreeze()

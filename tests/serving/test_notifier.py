@@ -60,3 +60,23 @@ def test_deliveries_rest_between_them_and_longer_after_long_ones() -> None:
     notifier.wake([request])
     loop.run_once()
     assert news.is_set()
+
+
+def test_an_end_does_not_wait_for_the_pause_and_takes_nobody_with_it() -> None:
+    loop = Loop()
+    notifier = Notifier(loop)  # type: ignore[arg-type]
+    running, ended = object.__new__(Request), object.__new__(Request)
+    events = [notifier.watch(running), notifier.watch(ended)]
+    notifier.wake([running, ended])
+    loop.run_once()
+    loop.run_once()
+    (_, wake_up), *_ = loop.later
+    for event in events:
+        event.clear()
+
+    ended.done = True
+    notifier.wake([running, ended])  # within the pause
+    loop.run_once()
+    assert [event.is_set() for event in events] == [False, True]
+    wake_up()
+    assert [event.is_set() for event in events] == [True, True]

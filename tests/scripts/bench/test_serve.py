@@ -1,9 +1,12 @@
 """``gpu-learning bench serve``: a small run of it measures what it says."""
 
+import gc
 import json
+from pathlib import Path
 
 import pytest
 
+from scripts.bench.asking import running_server
 from scripts.bench.serve import lines
 
 
@@ -34,3 +37,10 @@ def test_what_cannot_be_measured_is_said_before_the_server_starts(gpu_learning) 
     code, _, err = gpu_learning("bench", "serve", "--models", ".", "--model", "nope")
     assert code == 1
     assert "nope does not exist" in err
+
+
+def test_the_client_does_not_look_through_its_own_objects_while_it_measures(tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
+    with running_server(tmp_path):
+        assert gc.get_freeze_count() > len(gc.get_objects())
+    assert gc.get_freeze_count() == 0
