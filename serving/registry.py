@@ -177,7 +177,7 @@ class Registry:
             what = public_message(error, self.settings.models)
             raise ApiError(500, f"{artifact.name} could not be loaded: {what}") from error
         settle()
-        if self.settings.compile and loaded.batcher:
+        if (self.settings.compile or self.settings.kernels) and loaded.batcher:
             # Once more when the step was compiled, of which hundreds of thousands of objects stay.
             loaded.call(settle)
         loaded.load_ns = time.perf_counter_ns() - began
