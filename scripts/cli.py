@@ -104,12 +104,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.path.append(os.getcwd())
     try:
         return importlib.import_module(COMMANDS[name][0]).main(arguments)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         hint = {
-            "fit": "; --ckpt_path last resumes it, if a step was taken",
-            "sweep": "; the same command continues",
+            "fit": "--ckpt_path last resumes it, if a step was taken",
+            "sweep": "the same command continues",
         }
-        print(f"gpu-learning: interrupted{hint.get(name, '')}", file=sys.stderr)
+        said = str(interrupt) or hint.get(name, "")  # a fit that had begun knows its folder
+        print(f"gpu-learning: interrupted{said and f'; {said}'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Who reads the output, `head` say, has enough. What Python still holds back goes nowhere,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import lightning.pytorch as pl
@@ -190,7 +191,8 @@ class TrainCLI(CheckpointCLI):
         except SystemExit:
             # So ends Lightning a fit that Ctrl-C stopped.
             if self.trainer.interrupted:
-                raise KeyboardInterrupt from None
+                said = _how_to_resume(self.trainer) if subcommand == "fit" else ""
+                raise KeyboardInterrupt(said) from None
             raise
         except (RuntimeError, ModuleNotFoundError) as error:
             said = " ".join(str(error).split())
@@ -199,6 +201,17 @@ class TrainCLI(CheckpointCLI):
             elif not _raised_by_lightning(error):
                 raise
             raise ValueError(said) from error
+
+
+def _how_to_resume(trainer: pl.Trainer) -> str:
+    """What to type after Ctrl-C, with the run's own settings; empty where that is not known."""
+    if trainer.world_size > 1:  # the folder is asked of all processes, and some may have ended
+        return ""
+    run = Path(trainer.log_dir or "")
+    config, last = run / "config.yaml", run / "checkpoints" / "last.ckpt"
+    if not config.is_file() or not last.is_file():
+        return "no checkpoint was written, so there is nothing to resume"
+    return f"to resume:\n  gpu-learning fit -c {quote(str(config))} --ckpt_path {quote(str(last))}"
 
 
 def _run_folders(trainer: pl.Trainer) -> list[Path]:

@@ -387,9 +387,26 @@ def test_steps_on_a_cpu_flush_what_is_nearly_nothing(gpu_learning) -> None:
 def test_ctrl_c_says_how_to_go_on(gpu_learning, workplace: Path) -> None:
     spy = {"class_path": "tests.scripts.spies.Interrupt"}
     (workplace / "spy.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))
-    code, _, err = gpu_learning(*DIGITS, "-c", "spy.yaml")
+    # The schedule depends on max_epochs, so that only the run's own settings resume it.
+    code, _, err = gpu_learning(*DIGITS, "-c", "spy.yaml", "--trainer.max_epochs=2")
     assert code == 130
-    assert "--ckpt_path last" in err
+    resume = err.partition("; to resume:\n  gpu-learning ")[2].splitlines()[0]
+    assert resume == (
+        "fit -c logs/digits_cnn/version_0/config.yaml "
+        "--ckpt_path logs/digits_cnn/version_0/checkpoints/last.ckpt"
+    )
+    code, out, err = gpu_learning(*resume.split())
+    assert code == 0, err
+    assert "run: logs/digits_cnn/version_0\n" in out
+
+
+def test_ctrl_c_before_a_checkpoint_promises_none(gpu_learning, workplace: Path) -> None:
+    spy = {"class_path": "tests.scripts.spies.Interrupt"}
+    (workplace / "spy.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))
+    off = "--trainer.enable_checkpointing=false"
+    code, _, err = gpu_learning(*DIGITS, "-c", "spy.yaml", "--trainer.max_epochs=2", off)
+    assert code == 130
+    assert "interrupted; no checkpoint was written, so there is nothing to resume\n" in err
 
 
 def test_an_lr_scheduler_alone(gpu_learning) -> None:
