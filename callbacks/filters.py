@@ -58,7 +58,7 @@ def first_weight(module: pl.LightningModule) -> Tensor:
 
 
 class FirstLayerFilters(pl.Callback):
-    """Adds ``images/filters`` to TensorBoard before and every ``every_n_epochs`` epochs.
+    """Adds ``images/filters`` to TensorBoard: before, at the end and every ``every_n_epochs`` epochs.
 
     Args:
         every_n_epochs: epochs between two images; one takes longer to draw than a GPU needs for
@@ -74,6 +74,7 @@ class FirstLayerFilters(pl.Callback):
         if every_n_epochs < 1:
             raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}")
         self.every_n_epochs = every_n_epochs
+        self._drawn = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._draw(trainer, pl_module)
@@ -82,8 +83,13 @@ class FirstLayerFilters(pl.Callback):
         if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self._draw(trainer, pl_module)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._drawn != trainer.global_step:
+            self._draw(trainer, pl_module)
+
     @rank_zero_only
     def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._drawn = trainer.global_step
         weight = first_weight(pl_module)
         for logger in tensorboards(trainer):
             images, step = filter_images(weight), trainer.global_step

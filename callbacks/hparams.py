@@ -11,6 +11,8 @@ from torch.utils.tensorboard.summary import hparams
 from callbacks.lr_scheduler import LRSchedulerCallback
 from callbacks.tensorboard import CurvesLogger, curve, tensorboards
 
+_FIRST = ("lr", "schedule", "batch_size", "max_epochs", "max_steps")
+
 
 class HParams(pl.Callback):
     """Lists the hyperparameters beside ``metrics`` on TensorBoard's HParams page.
@@ -18,7 +20,7 @@ class HParams(pl.Callback):
     The page reads each metric from the scalar of the same name, so a run shows its validation
     accuracy while it trains and its test accuracy once it was tested, and never a placeholder. It
     shows five hyperparameters until more are asked for: the optimizer's learning rate, its
-    ``schedule``, the batch size and what a sweep varies come first.
+    ``schedule``, the batch size, the length of the run and what a sweep varies come first.
 
     Args:
         metrics: names of logged scalars.
@@ -35,7 +37,7 @@ class HParams(pl.Callback):
             for name, value in _typed(trainer.datamodule.hparams_initial).items():
                 # The data's context may be shorter than the model's.
                 values[name if values.get(name, value) == value else f"data/{name}"] = value
-        values |= _rate(trainer) | self.values
+        values |= _rate(trainer) | _length(trainer) | self.values
         plain = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in values.items()
@@ -53,7 +55,7 @@ class HParams(pl.Callback):
         page = HParamsPluginData.FromString(plugin.content)
         for column in page.experiment.hparam_infos:
             # TensorBoard sorts those that differ between runs before the others.
-            column.differs = column.name in ("lr", "schedule", "batch_size", *self.values)
+            column.differs = column.name in (*_FIRST, *self.values)
         for name, column in zip(self.metrics, page.experiment.metric_infos, strict=True):
             column.display_name = name
             if curves:
@@ -71,6 +73,12 @@ def _rate(trainer: pl.Trainer) -> dict[str, Any]:
     lr = trainer.optimizers[0].defaults.get("lr")
     rate = {} if lr is None else {"lr": float(lr)}
     return rate | {"schedule": ", ".join(owners) or "none"}
+
+
+def _length(trainer: pl.Trainer) -> dict[str, int]:
+    """The Trainer's limits of the run, of which -1 is none."""
+    limits = {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}
+    return {name: limit for name, limit in limits.items() if limit is not None and limit >= 0}
 
 
 def _typed(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,12 +68,13 @@ def test_hparams_reads_the_curves_and_shows_the_learning_rate(logger: CurvesLogg
     content = events.summary_metadata["_hparams_/experiment"].plugin_data.content
     page = HParamsPluginData.FromString(content).experiment
     assert {column.name for column in page.hparam_infos if column.differs} == {
-        *("lr", "schedule", "batch_size")
+        *("lr", "schedule", "batch_size", "max_epochs")
     }
     started = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     values = HParamsPluginData.FromString(started).session_start_info.hparams
     assert values["lr"].number_value == 0.001
     assert values["schedule"].string_value == "none"
+    assert values["max_epochs"].number_value == 2
     metrics = [(m.display_name, m.name.group, m.name.tag) for m in page.metric_infos]
     assert metrics == [("val/acc", "val", "curves/acc"), ("test/acc", "", "test/acc")]
     for _, folder, tag in metrics:
