@@ -58,7 +58,7 @@ def first_weight(module: pl.LightningModule) -> Tensor:
 
 
 class FirstLayerFilters(pl.Callback):
-    """Adds ``images/filters`` to TensorBoard: before, at the end and every ``every_n_epochs`` epochs.
+    """Adds ``images/filters`` to TensorBoard: before, every ``every_n_epochs`` epochs and last.
 
     Args:
         every_n_epochs: epochs between two images; one takes longer to draw than a GPU needs for

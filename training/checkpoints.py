@@ -71,7 +71,11 @@ def check_checkpoint(path: Path, class_path: str, resumes: bool) -> None:
     if path.is_dir() and (path / ".metadata").is_file():  # sharded, as FSDP writes them
         return
     if not path.is_file():
-        raise ValueError(f"the checkpoint {path} does not exist, or is not a file")
+        # A run's folder, or a name in it without checkpoints/.
+        inside = path / "checkpoints" / "best.ckpt"
+        beside = path.parent / "checkpoints" / path.name
+        near = next((f"; did you mean {one}?" for one in (inside, beside) if one.is_file()), "")
+        raise ValueError(f"the checkpoint {path} does not exist, or is not a file{near}")
     try:
         # torch does not look at the checksums that a checkpoint's zip has.
         if (broken := zipfile.ZipFile(path).testzip()) is not None:

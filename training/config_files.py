@@ -67,4 +67,4 @@ def missing(path: Path) -> str:
         return said
     others = {other.stem: other.name for other in path.parent.iterdir() if other.suffix}
     near = get_close_matches(path.stem, others, n=1) or [n for n in others if path.stem in n]
-    return f"{path}; did you mean {others[near[0]]}?" if near else str(path)
+    return f"{path}; did you mean {path.with_name(others[near[0]])}?" if near else str(path)

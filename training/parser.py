@@ -5,12 +5,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from inspect import ismodule
+from inspect import ismodule, signature
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import get_loader, set_loader
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
 from training.config_files import missing
@@ -57,7 +58,7 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
         r"(?:does not accept option '|[Uu]nrecognized arguments: -*)([^\s=']+)", message
     ):
         # 'modle.class_path' is a mistake in its first part, 'trainer.max_epoch' in a later one.
-        wrong, known = match[1], list(options)
+        wrong, known = match[1], (options := list(options))
         if wrong.endswith((".yaml", ".yml")):
             return f"a configuration is named with -c: -c {wrong}"
         first, _, rest = wrong.partition(".")
@@ -69,6 +70,8 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
         if not any(name == first or name.startswith(f"{first}.") for name in known):
             wrong, known = first, [name for name in known if "." not in name]
             if not rest and not get_close_matches(wrong, known, n=1):
+                if takers := _takers(wrong, options):
+                    return f"there is no option '{wrong}'; did you mean {' or '.join(takers)}?"
                 return (
                     f"there is no option '{wrong}'; what the model takes is "
                     f"--model.init_args.{wrong}, the data --data.init_args.{wrong}, the Trainer "
@@ -152,10 +155,25 @@ def _keys(tree: Any, above: str = "") -> list[str]:
 def _class_names(path: str) -> list[str]:
     """Short names of the imported subclasses of the class at ``path``."""
     module, _, name = path.rpartition(".")
-    found = [getattr(import_module(module), name)]
+    return [kind.__name__ for kind in _subclasses(getattr(import_module(module), name))]
+
+
+def _takers(wrong: str, options: Iterable[str]) -> list[str]:
+    """Options of the Trainer, or of a model or data module that is imported, with this name."""
+    takers = [
+        f"--{part}.init_args.{wrong}"
+        for part, base in (("model", LightningModule), ("data", LightningDataModule))
+        if any(wrong in signature(kind.__init__).parameters for kind in _subclasses(base))
+    ]
+    own = (f"{wrong}_everything", f"trainer.{wrong}", f"trainer.max_{wrong}")
+    return [f"--{name}" for name in own if name in options] + takers
+
+
+def _subclasses(base: type) -> list[type]:
+    found = [base]
     for kind in found:
         found += [other for other in kind.__subclasses__() if other not in found]
-    return [kind.__name__ for kind in found]
+    return found
 
 
 def _suggest(wrong: str, names: Iterable[str]) -> str:

@@ -140,7 +140,7 @@ def queue(name: str, parameters: list[dict[str, Any]], url: str = SQLITE) -> Non
         ({"space": "{}"}, [], "space is empty"),
         ({"space": "{model.lrr: {low: 0.1, high: 1.0}}"}, [], "did you mean"),
         ({"space": "{model.lr: {choices: [0.1, fast]}}"}, [], "lr"),
-        ({"config": "configs/digit_cnn.yaml"}, [], "did you mean digits_cnn.yaml?"),
+        ({"config": "configs/digit_cnn.yaml"}, [], "/configs/digits_cnn.yaml?"),
         ({"options": "{trainer.max_epoch: 1}"}, [], "did you mean 'trainer.max_epochs'?"),
         ({"options": "{data.val_size: 0, trainer.max_epochs: 1}"}, [], "val_size above 0"),
         ({}, ["--storage", "study.db"], "is not the URL of a database"),

@@ -429,6 +429,9 @@ def test_checkpoints_that_cannot_be_used(gpu_learning, workplace: Path) -> None:
 
     gpu_learning(*DIGITS, "--trainer.max_epochs=1")
     good = workplace / "logs" / "digits_cnn" / "version_0" / "checkpoints" / "last.ckpt"
+    for near, meant in ((".", "best.ckpt"), ("last.ckpt", "last.ckpt")):
+        _, said = bad(gpu_learning, *DIGITS, f"--ckpt_path={good.parent.parent / near}")
+        assert f"did you mean {good.with_name(meant)}?" in said
     whole = good.read_bytes()
     damaged = workplace / "damaged.ckpt"
     flipped = bytearray(whole)

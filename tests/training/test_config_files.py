@@ -75,7 +75,7 @@ def test_the_command_says_so_before_it_imports_anything_heavy(workplace: Path) -
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 2
-    assert "did you mean digits_cnn.yaml?" in ended.stderr
+    assert "did you mean configs/digits_cnn.yaml?" in ended.stderr
 
 
 def test_outside_of_the_project_its_folder_is_named(

@@ -146,7 +146,7 @@ def test_the_command(gpu_learning: Callable[..., tuple[int, str, str]], workplac
     ("options", "said"),
     [
         (["-c", DIGITS, "--trainer.max_epoch=3"], "did you mean 'trainer.max_epochs'?"),
-        (["-c", "configs/digit_cnn.yaml"], "did you mean digits_cnn.yaml?"),
+        (["-c", "configs/digit_cnn.yaml"], "did you mean configs/digits_cnn.yaml?"),
         (["-c", DIGITS, "--model.init_args.lr=fast"], "lr"),
         (["-c", DIGITS, "--lr_scheduler=ConstantLR"], "lr_scheduler"),
         (["--trainer.max_epochs=3", "-c", DIGITS], f"{DIGITS} comes after"),

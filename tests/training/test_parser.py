@@ -2,6 +2,7 @@ import importlib
 from pathlib import Path
 
 import pytest
+from lightning.pytorch import LightningDataModule, LightningModule
 
 from training.parser import explain, overridden
 
@@ -55,7 +56,32 @@ def test_a_file_of_nearly_that_name_is_suggested(tmp_path: Path) -> None:
     (tmp_path / "digits_cnn.yaml").touch()
     wrong = tmp_path / "digit_cnn.yaml"
     said = explain(f'config: Parser key "config": File does not exist: {str(wrong)!r}')
-    assert said == f"there is no {wrong}; did you mean digits_cnn.yaml?"
+    assert said == f"there is no {wrong}; did you mean {tmp_path / 'digits_cnn.yaml'}?"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ("hidden_of_a_test", "--model.init_args.hidden_of_a_test"),
+        ("files_of_a_test", "--data.init_args.files_of_a_test"),
+        (
+            "in_both",
+            "--model.init_args.in_both or --data.init_args.in_both",
+        ),
+        ("epochs", "--trainer.max_epochs"),
+        ("fast_dev_run", "--trainer.fast_dev_run"),
+    ],
+)
+def test_an_option_without_its_part_is_found_where_it_exists(wrong: str, expected: str) -> None:
+    class Model(LightningModule):
+        def __init__(self, hidden_of_a_test: int, in_both: int) -> None: ...
+
+    class Data(LightningDataModule):
+        def __init__(self, files_of_a_test: int, in_both: int) -> None: ...
+
+    options = ["seed_everything", "trainer.max_epochs", "trainer.fast_dev_run", "help"]
+    said = explain(f"unrecognized arguments: --{wrong} 1", options)
+    assert said == f"there is no option '{wrong}'; did you mean {expected}?"
 
 
 CALLBACKS = "Subtypes: [list[x], <class 'lightning.pytorch.callbacks.callback.Callback'>]\n"
