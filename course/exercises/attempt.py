@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course.exercises.compare import Wrong, difference
-from course.exercises.source import FAIL, PASS, Exercise, Verdict, refuse
+from course.exercises.source import FAIL, PASS, Exercise, Verdict, refuse, shown_line
 
 # What a check works with, and a learner's code must leave as it is.
 _OWNERS = (torch, torch.Tensor, nn, nn.Module, nn.Linear, F, math, json, builtins)
@@ -227,7 +227,7 @@ def line_in(path: Path, error: BaseException) -> str:
         return line
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename == str(path):
-            return f" (line {frame.lineno}: {(frame.line or '').strip()[:60]})"
+            return f" (line {frame.lineno}: {shown_line(frame.line or '')})"
     return ""
 
 

@@ -88,7 +88,7 @@ def refuse(exercise: Exercise, path: Path) -> Verdict | None:
     except OSError as error:
         return Verdict(FAIL, f"{path} cannot be read ({error.strerror})")
     except SyntaxError as error:
-        shown = f": {error.text.strip()[:60]}" if error.text and error.text.strip() else ""
+        shown = f": {shown_line(error.text)}" if error.text and error.text.strip() else ""
         where = f"line {error.lineno}{shown}"
         return Verdict(FAIL, f"{path.name} is not valid Python: {error.msg} ({where})")
     except (ValueError, RecursionError, MemoryError) as error:
@@ -122,3 +122,9 @@ def _text(lines: Iterable[str]) -> str:
     while "\n\n\n\n" in text:
         text = text.replace("\n\n\n\n", "\n\n\n")
     return text
+
+
+def shown_line(code: str) -> str:
+    """A line of a learner's file as a sentence shows it; where it is long, its beginning."""
+    code = code.strip()
+    return code if len(code) <= 80 else f"{code[:77]}..."

@@ -54,8 +54,20 @@ def _with(x: Tensor, round_it: bool = True, steps: int = 255, whole: bool = True
     return q.clamp(-128, 127).to(torch.int8), scale, zero_point
 
 
+def _symmetric(x: Tensor) -> tuple:
+    scale = x.abs().max() / 127
+    return (x / scale).round().to(torch.int8), scale, 0
+
+
+_PAGES_RULE = (
+    "that is the page's rule, from -max to max and without a zero point; here the range is from "
+    "min(x.min(), 0) to max(x.max(), 0)"
+)
+
 MISTAKES = {
     "quantize": {
+        _PAGES_RULE: lambda x: (_symmetric(x)[0], _symmetric(x)[1].item(), 0),
+        f"{_PAGES_RULE}, and the scale is a number": _symmetric,
         "the numbers are cut off and not rounded; use torch.round": lambda x: _with(
             x, round_it=False
         ),

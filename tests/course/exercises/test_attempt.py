@@ -103,6 +103,8 @@ def test_what_a_file_does(tmp_path: Path, source: str, says: str) -> None:
         ("def standardize(x)\n    return x", "(line 1: def standardize(x))"),
         ("def f(x):\nreturn x", "(line 2: return x)"),
         ("x = (1,\n", "(line 1: x = (1,)"),
+        (f"x = ({'1, ' * 24}1", f"(line 1: x = ({'1, ' * 24}1)"),
+        (f"x = ({'1, ' * 30}1", f"(line 1: x = ({'1, ' * 24}...)"),
         ("return 5", "'return' outside function (line 1: return 5)"),
         ("a\0b", "null byte"),
         ("(" * 300 + ")" * 300, "too many nested parentheses"),
