@@ -29,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _report(cli: "TrainCLI") -> None:
     """Prints what a fit left, its score, and commands to type next."""
+    from callbacks.tensorboard import tensorboards
     from training.checks import can_run
     from training.runs import read_checkpoint
 
@@ -53,6 +54,8 @@ def _report(cli: "TrainCLI") -> None:
     print(f"  gpu-learning {score} -c {config} --ckpt_path {checkpoint}")
     for command in _uses(trainer) or [f"export {folder}"]:
         print(f"  gpu-learning {command}")
+    for logger in tensorboards(trainer)[:1]:  # the experiment's folder: its runs can be compared
+        print(f"  tensorboard --logdir {quote(str(logger.root_dir))}")
 
 
 def _uses(trainer: "Trainer") -> list[str]:

@@ -26,6 +26,7 @@ def test_what_a_fit_exported_is_used_next_and_replaced_aloud(
     assert following[1:] == [
         "  gpu-learning generate models/mini_gpt 'the cat'",
         "  gpu-learning serve models/",
+        "  tensorboard --logdir logs/mini_gpt",
     ]
     code, _, err = gpu_learning("export", "logs/mini_gpt", "--format", "safetensors")
     assert code == 0, err
@@ -46,7 +47,20 @@ def test_a_fit_without_an_export_names_the_command(gpu_learning, workplace: Path
         "fit", "-c", "configs/line_regressor.yaml", "--trainer.max_epochs=1"
     )
     assert code == 0, err
-    assert "  gpu-learning export logs/line_regressor/version_0\n" in out
+    assert out.endswith(
+        "  gpu-learning export logs/line_regressor/version_0\n"
+        "  tensorboard --logdir logs/line_regressor\n"
+    )
+
+
+def test_a_fit_without_tensorboard_does_not_name_it(gpu_learning, workplace: Path) -> None:
+    csv = "--trainer.logger=lightning.pytorch.loggers.CSVLogger"
+    code, out, err = gpu_learning(
+        *("fit", "-c", "configs/line_regressor.yaml", "--trainer.max_epochs=1"),
+        *(csv, "--trainer.logger.save_dir=logs"),
+    )
+    assert code == 0, err
+    assert "tensorboard" not in out
 
 
 def test_a_test_without_a_checkpoint_names_the_fit(gpu_learning, workplace: Path) -> None:
