@@ -30,8 +30,10 @@ def check_config_files(argv: Sequence[str]) -> None:
         raise SystemExit(2)
 
 
-def yaml_fault(path: Path) -> str:
-    """Where and why a file is not YAML with keys; empty where it is."""
+def yaml_fault(
+    path: Path, keys: str = "a configuration holds keys, such as model:, data:, trainer:"
+) -> str:
+    """Where and why a file is not YAML with keys; empty where it is. ``keys`` says which."""
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
     except UnicodeDecodeError:
@@ -46,7 +48,7 @@ def yaml_fault(path: Path) -> str:
         return f"{path} is not YAML: {' '.join(str(error).split())}"
     if not isinstance(node, yaml.MappingNode):
         holds = "a list" if isinstance(node, yaml.SequenceNode) else "text" if node else "nothing"
-        return f"{path} holds {holds}; a configuration holds keys, such as model:, data:, trainer:"
+        return f"{path} holds {holds}; {keys}"
     return ""
 
 

@@ -1,6 +1,7 @@
 """Decodes several sequences at once, one token of each per step; on a GPU as a CUDA graph."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from inference.text.sampling import Sampler, SamplingOptions
 from inference.text.scores import Scores, score_prompt
 from inference.text.slot import Slot
 from inference.text.step import Step
+from inference.text.transfer import to_device
 
 # A graph attends to a fixed number of positions; a short sequence should not pay for the context.
 SHORTEST = 128
@@ -56,6 +58,7 @@ class DecodeEngine:
         self.slots = [Slot(index, model.context) for index in range(model.slots)]
         self.cache = cache
         self.device = model.device
+        self._there = partial(to_device, device=self.device)
         self.lag = int(self.device.type == "cuda")
         self.sampler = Sampler(model.slots, vocab_size, model.context, self.device)
         # The token that each slot decodes next, and its position.
@@ -96,8 +99,8 @@ class DecodeEngine:
         """Restricts the next tokens of slots to these: bits (n, V / 32, rounded up) of int32."""
         for slot in slots:
             slot.restricted = True
-        rows = torch.tensor([slot.index for slot in slots], device=self.device)
-        self.sampler.ban(rows, tokens.to(self.device))
+        rows = self._there(torch.tensor([slot.index for slot in slots]))
+        self.sampler.ban(rows, self._there(tokens))
 
     @property
     def can_extend(self) -> bool:
@@ -119,10 +122,10 @@ class DecodeEngine:
         noise = [slot.noise() for slot in filled]
         slots = torch.tensor([slot.index for slot in filled])
         ids = torch.tensor(padded)  # (n, T)
-        last = torch.tensor([[slot.position] for slot in filled]).to(self.device)
+        last = self._there(torch.tensor([[slot.position] for slot in filled]))
         self._prefill_slots(filled, ids, fresh)
-        ids, rows = ids.to(self.device), slots.to(self.device)
-        self.sampler.fill(rows, ids, last + 1, torch.stack(noise).to(self.device), fresh)
+        ids, rows, numbers = map(self._there, (ids, slots, torch.stack(noise)))
+        self.sampler.fill(rows, ids, last + 1, numbers, fresh)
         self._ids.index_copy_(0, rows, ids[:, -1:])
         self._positions.index_copy_(0, rows, last)
 
@@ -130,7 +133,7 @@ class DecodeEngine:
         """Prefills slots with all tokens (n, T) but the last, which the next step takes."""
         for slot in filled:
             if new := slot.tokens[slot.reused : -1] if slot.reused else None:
-                self.model.extend(torch.tensor([new], device=self.device), slot.index, slot.reused)
+                self.model.extend(self._there(torch.tensor([new])), slot.index, slot.reused)
         whole = [row for row, slot in enumerate(filled) if not slot.reused]
         longest = max((filled[row].position for row in whole), default=0)
         scored = fresh and any(slot.options.score_prompt for slot in filled)
@@ -140,8 +143,8 @@ class DecodeEngine:
         if not scored:
             self._prefill(ids, rows)
             return
-        cached = rows.to(self.device) if self.cache else None
-        hidden = self.model.prefill(ids.to(self.device), cached)  # (n, T - 1, C)
+        cached = self._there(rows) if self.cache else None
+        hidden = self.model.prefill(self._there(ids), cached)  # (n, T - 1, C)
         for states, row in zip(hidden, whole, strict=True):
             score_prompt(self.model, states, filled[row], self.vocab_size)
 
@@ -150,7 +153,7 @@ class DecodeEngine:
         count, length = ids.shape
         sizes = [size for size in PREFILL_LENGTHS if length <= size <= self.model.context]
         if not sizes or self.device.type != "cuda":
-            self.model.prefill(ids.to(self.device), rows.to(self.device))
+            self.model.prefill(self._there(ids), self._there(rows))
             return
         key = (min(_power(4, count), self.model.slots), sizes[0])
         if key not in self._prefills:
@@ -158,8 +161,8 @@ class DecodeEngine:
         graph, all_ids, all_rows = self._prefills[key]
         # Filled up with the last sequence once more, and its own slot.
         more = torch.arange(key[0]).clamp(max=count - 1)
-        all_ids.copy_(F.pad(ids[more], (0, key[1] - length)))
-        all_rows.copy_(rows[more])
+        all_ids.copy_(self._there(F.pad(ids[more], (0, key[1] - length))))
+        all_rows.copy_(self._there(rows[more]))
         graph.replay()
 
     @torch.inference_mode()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from inference.text.options import SamplingOptions
+from inference.text.transfer import to_device
 
 __all__ = ["Sampler", "SamplingOptions", "sample_next_token"]
 
@@ -84,14 +85,14 @@ class Sampler:
             row = [chosen.temperature, chosen.top_p, chosen.min_p, top_k]
             row += [chosen.repetition_penalty, chosen.presence_penalty, chosen.frequency_penalty]
             self._host[slot] = torch.tensor([*row, float(chosen.penalty_window)])
-        self._table.copy_(self._host)
+        self._table.copy_(to_device(self._host, self._table.device))
 
     def set_bias(self, slot: int, bias: Sequence[tuple[int, float]]) -> None:
         """Replaces what is added to the logits of a slot: pairs of a token and its bias."""
         row = torch.zeros(self.bias.shape[1])
         for token, value in bias:
             row[token] += value
-        self.bias[slot] = row.to(self.bias.device)
+        self.bias[slot] = to_device(row, self.bias.device)
 
     def fill(self, slots: Tensor, ids: Tensor, lengths: Tensor, noise: Tensor, fresh: bool) -> None:
         """Counts the tokens of sequences for the penalties, and takes new random numbers.

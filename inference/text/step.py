@@ -5,6 +5,7 @@ from torch import Tensor
 
 from inference.text.options import MOST_ALTERNATIVES
 from inference.text.scores import Scores, TokenScore
+from inference.text.transfer import to_host
 
 
 class Step:
@@ -21,7 +22,7 @@ class Step:
         if ids.device.type != "cuda":
             tensors = [tensor.clone() for tensor in tensors]
         else:
-            tensors = [_to_host(tensor) for tensor in tensors]
+            tensors = [to_host(tensor) for tensor in tensors]
             self._event = torch.cuda.Event()
             self._event.record()
         self._ids = tensors[0]
@@ -41,9 +42,3 @@ class Step:
             self._listed = self._scores.listed(self._ids.tolist(), MOST_ALTERNATIVES)
         score = self._listed[slot]
         return score._replace(top=score.top[:count])
-
-
-def _to_host(tensor: Tensor) -> Tensor:
-    there = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    there.copy_(tensor, non_blocking=True)
-    return there

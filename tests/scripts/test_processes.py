@@ -75,9 +75,12 @@ def test_two_torchrun_nodes_end_and_resume_together(workplace: Path) -> None:
     fit = (*DIGITS, "--trainer.max_epochs=3")
     spy = {"class_path": "tests.scripts.spies.TermLastRank", "init_args": {"step": 30}}
     (workplace / "term.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))
-    for node in two_agents(*fit, "-c", "term.yaml"):
+    nodes = two_agents(*fit, "-c", "term.yaml")
+    for node in nodes:
         assert node.returncode == 1, node.stderr
-        assert "exitcode  : 130" in node.stderr
+        assert "gpu-learning: interrupted" in node.stderr
+    # Where torchrun's first agent is gone sooner, the other reports that instead of its process.
+    assert any("exitcode  : 130" in node.stderr for node in nodes)
     last = workplace / "logs" / "digits_cnn" / "version_0" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 30
     for node in two_agents(*fit, "--ckpt_path=last"):

@@ -267,7 +267,7 @@ def test_done_steps_are_marked_where_the_server_has_the_record(
 ) -> None:
     (tmp_path / "models").mkdir()
     learner(tmp_path / "exercises", tmp_path / "logs" / "lessons")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     monkeypatch.chdir(tmp_path)
     with serving(tmp_path / "models") as (url, _):
         for address in ("ui/course", "ui/course/14-lr-schedules"):

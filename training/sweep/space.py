@@ -101,6 +101,9 @@ def decoded(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_KEYS = ("config", "space", "metric", "mode", "trials", "seeds", "options", "pruning")
+
+
 def read_sweep(path: Path) -> Sweep:
     """Reads a sweep file.
 
@@ -109,7 +112,7 @@ def read_sweep(path: Path) -> Sweep:
     """
     if not path.is_file():
         raise ValueError(f"there is no sweep file {path}")
-    if fault := yaml_fault(path):
+    if fault := yaml_fault(path, f"a sweep is a mapping with the keys {', '.join(_KEYS)}"):
         raise ValueError(fault)
     try:
         return _sweep(yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -117,11 +120,8 @@ def read_sweep(path: Path) -> Sweep:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _sweep(tree: Any) -> Sweep:
-    keys = ("config", "space", "metric", "mode", "trials", "seeds", "options", "pruning")
-    if not isinstance(tree, dict):
-        raise ValueError(f"a sweep is a mapping with the keys {', '.join(keys)}")
-    _refuse_unknown(tree, keys)
+def _sweep(tree: dict[Any, Any]) -> Sweep:
+    _refuse_unknown(tree, _KEYS)
     for key in ("config", "space"):
         if key not in tree:
             raise ValueError(f"the key {key} is missing")
