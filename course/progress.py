@@ -103,7 +103,7 @@ def ran(lesson: Lesson, root: Path) -> bool:
 
 
 def marks(lessons: Iterable[Lesson], folder: Path, root: Path) -> dict[int, str]:
-    """By step, ``done`` for an exercise and ``run`` for a lesson; a step without either is missing.
+    """By step, ``done`` or ``changed`` for an exercise, ``run`` for a lesson; others are missing.
 
     Args:
         lessons: which ones.
@@ -116,8 +116,9 @@ def marks(lessons: Iterable[Lesson], folder: Path, root: Path) -> dict[int, str]
         progress = Progress(folder)
     found = {}
     for lesson in lessons:
-        if progress.state(Exercise(lesson)) == DONE:
-            found[lesson.step] = "done"
+        state = progress.state(Exercise(lesson))
+        if state in (DONE, CHANGED):  # since it passed
+            found[lesson.step] = "done" if state == DONE else "changed"
         elif ran(lesson, root):
             found[lesson.step] = "run"
     return found

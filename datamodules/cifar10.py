@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datamodules.downloads import check_root, first_line
+from datamodules.downloads import check_root, one_line
 from datamodules.images import ImageDataModule
 
 
@@ -50,7 +50,7 @@ class CIFAR10DataModule(ImageDataModule):
                 archive.extractall(self.root, filter="data")
         except (RuntimeError, OSError, EOFError, tarfile.TarError) as error:
             raise ValueError(
-                f"CIFAR-10 is not in {folder} and could not be downloaded ({first_line(error)}); "
+                f"CIFAR-10 is not in {folder} and could not be downloaded ({one_line(error)}); "
                 f"put {CIFAR10.filename}, or the folder {CIFAR10.base_folder} that it holds, into "
                 f"{self.root} yourself, or name another folder with --data.init_args.root"
             ) from error

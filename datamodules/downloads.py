@@ -21,6 +21,10 @@ def check_root(root: str) -> None:
         )
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its kind where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing.
+
+    Of several lines those are the first, which says what failed, and the last, which says why.
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    return " ".join(lines[:1] + lines[1:][-1:]) or type(error).__name__

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from datamodules.downloads import check_root, first_line
+from datamodules.downloads import check_root, one_line
 from datamodules.images import ImageDataModule
 
 # sha256 of the unpacked files.
@@ -55,7 +55,7 @@ class MNISTDataModule(ImageDataModule):
         except (RuntimeError, OSError, EOFError) as error:
             raise ValueError(
                 f"{self.dataset} is not in {raw} and could not be downloaded "
-                f"({first_line(error)}). "
+                f"({one_line(error)}). "
                 "Train on the digits that need no download: gpu-learning fit -c "
                 f"configs/digits_cnn.yaml; or put the four files {'.gz, '.join(FILES)}.gz into "
                 f"{raw} yourself, or unpacked without .gz (copies named with a dot, such as "
@@ -78,7 +78,7 @@ class MNISTDataModule(ImageDataModule):
             data = getattr(datasets, self.dataset)(self.root, train=train)
         except (ValueError, AssertionError, TypeError, KeyError) as error:  # of a damaged file
             raise ValueError(
-                f"the files in {self._raw} are truncated or damaged ({first_line(error)}); delete "
+                f"the files in {self._raw} are truncated or damaged ({one_line(error)}); delete "
                 "them and run again to unpack or download them again"
             ) from error
         return data.data, data.targets

@@ -44,9 +44,10 @@ NO_STEP = (
     '<article class="index"><h1>There is no such page</h1>\n<p>The address names no step of the '
     'course. <a href="../course">All steps of the course</a></p></article>\n'
 )
-# What stands beside a step of which the learner has the exercise done, or the lesson run.
+# What stands beside a step whose exercise the learner has done or changed, or whose lesson was run.
 MARKS = {
     "done": ' <span class="mark" title="exercise done">done</span>',
+    "changed": ' <span class="mark" title="exercise changed since it passed">changed</span>',
     "run": ' <span class="mark" title="lesson run">run</span>',
 }
 

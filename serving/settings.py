@@ -57,8 +57,8 @@ class Settings:
         answer_seconds: time for an answer.
         stall_seconds: how long a client may not read before its answer is given up.
         grace_seconds: how long running answers may continue when the server is stopped.
-        marks: what the learner at this machine has ``done`` or ``run``, by step of the course;
-            shown where :attr:`loopback` holds.
+        marks: what the learner at this machine has ``done``, ``changed`` or
+            ``run``, by step of the course; shown where :attr:`loopback` holds.
 
     Raises:
         ValueError: a limit below 1, or a folder that is none, or is that of one model.

@@ -12,6 +12,7 @@ import torch
 from torchvision.datasets import CIFAR10, FashionMNIST
 
 from datamodules import CIFAR10DataModule, FashionMNISTDataModule
+from datamodules.downloads import one_line
 from tests.conftest import write_idx
 
 
@@ -137,3 +138,10 @@ def test_damaged_or_missing_files_of_cifar10(cifar: Path) -> None:
     (cifar / CIFAR10.filename).unlink()
     with pytest.raises(ValueError, match=r"put cifar-10-python.tar.gz, or the folder"):
         data.prepare_data()
+
+
+def test_why_a_download_failed_is_said() -> None:
+    text = "Error downloading a.gz:\nTried https://example.org/, got:\n<urlopen error [Errno -3]>\n"
+    assert one_line(RuntimeError(text)) == "Error downloading a.gz: <urlopen error [Errno -3]>"
+    assert one_line(OSError("disk full")) == "disk full"
+    assert one_line(EOFError()) == "EOFError"

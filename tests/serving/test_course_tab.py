@@ -251,7 +251,7 @@ def test_marks_are_what_the_record_says(tmp_path: Path) -> None:
     lessons, folder, logs = catalogue.read(), tmp_path / "exercises", tmp_path / "logs"
     assert marks(lessons, folder, logs) == {}
     learner(folder, logs)
-    assert marks(lessons, folder, logs) == {4: "done", 6: "run"}
+    assert marks(lessons, folder, logs) == {4: "done", 5: "changed", 6: "run"}
     (folder / ".progress.json").write_text("{")
     assert marks(lessons, folder, logs) == {4: "run", 6: "run"}
 
@@ -271,7 +271,8 @@ def test_done_steps_are_marked_where_the_server_has_the_record(
     monkeypatch.chdir(tmp_path)
     with serving(tmp_path / "models") as (url, _):
         for address in ("ui/course", "ui/course/14-lr-schedules"):
-            assert marked(httpx.get(f"{url}/{address}").text) == {"04": "done", "06": "run"}
+            found = marked(httpx.get(f"{url}/{address}").text)
+            assert found == {"04": "done", "05": "changed", "06": "run"}
     # Others read this one, and the record is the learner's.
     with serving(tmp_path / "models", "--host=0.0.0.0") as (url, _):
         port = url.rpartition(":")[2]
