@@ -61,6 +61,7 @@ class AttentionMaps(pl.Callback):
     def __init__(self, text: str = "") -> None:
         self.text = text
         self._drawn: list[int] | None = None
+        self._step = -1  # of the last figure
         self._labels: list[str] = []
 
     def _choose(self, trainer: pl.Trainer, context: int) -> list[int]:
@@ -99,7 +100,9 @@ class AttentionMaps(pl.Callback):
             # matplotlib's own font has no letters of many scripts, and draws boxes for them.
             warnings.filterwarnings("ignore", "Glyph")
             file = "attention.png" if save and not trainer.fast_dev_run else ""
-            add_figure(trainer, figure, "images/attention", file)
+            tag = "images/attention" if self._step != trainer.global_step else ""
+            add_figure(trainer, figure, tag, file)
+        self._step = trainer.global_step
 
 
 def _label(token: str) -> str:

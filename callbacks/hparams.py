@@ -18,15 +18,16 @@ class HParams(pl.Callback):
     """Lists the hyperparameters beside ``metrics`` on TensorBoard's HParams page.
 
     The page reads each metric from the scalar of the same name, so a run shows its validation
-    accuracy while it trains and its test accuracy once it was tested, and never a placeholder. It
-    shows five hyperparameters until more are asked for: the optimizer's learning rate, its
-    ``schedule``, the batch size, the length of the run and what a sweep varies come first.
+    accuracy while it trains, and never a placeholder. It shows five hyperparameters until more are
+    asked for: the optimizer's learning rate, its ``schedule``, the batch size, the length of the
+    run and what a sweep varies come first. What is None is left out.
 
     Args:
-        metrics: names of logged scalars.
+        metrics: names of logged scalars. The page's diagrams leave out a run that lacks one of
+            them, as runs lack ``test/...`` that were not tested.
     """
 
-    def __init__(self, metrics: tuple[str, ...] = ("val/acc", "test/acc", "val/loss")) -> None:
+    def __init__(self, metrics: tuple[str, ...] = ("val/acc", "val/loss")) -> None:
         self.metrics = metrics
         self.values: dict[str, Any] = {}  # listed as well: what a sweep varies beyond the modules
 
@@ -41,6 +42,7 @@ class HParams(pl.Callback):
         plain = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in values.items()
+            if value is not None
         }
         for logger in tensorboards(trainer):
             writer = logger.experiment._get_file_writer()

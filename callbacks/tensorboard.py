@@ -18,8 +18,9 @@ class CurvesLogger(TensorBoardLogger):
     ``train/loss`` is written as ``curves/loss`` of the run, ``val/loss`` under the same tag into
     its folder ``val``: TensorBoard draws both in one chart, in two colors, and lists two runs.
     ``lr`` is ``curves/lr``; how fast a run trains is under
-    ``speed/``. ``epoch``, which Lightning adds to whatever is logged, is left out. All other names,
-    such as ``test/acc``, stay as they are. TensorBoard unfolds the first two groups of charts.
+    ``speed/``, and the accuracy of each class in a test is under ``test_classes/``. ``epoch``,
+    which Lightning adds to whatever is logged, is left out. All other names, such as ``test/acc``,
+    stay as they are. TensorBoard unfolds the first two groups of charts.
     """
 
     _val: TensorBoardLogger | None = None
@@ -57,6 +58,8 @@ def curve(name: str) -> tuple[str, str]:
         return "", f"speed/{rest}"
     if rest and stage in ("train", VAL):
         return (VAL if stage == VAL else ""), f"curves/{rest}"
+    if stage == "test" and rest.startswith("acc_"):
+        return "", f"test_classes/{rest}"
     return "", f"curves/{name}" if not rest or stage == "lr" else name
 
 
@@ -66,13 +69,14 @@ def tensorboards(trainer: pl.Trainer) -> list[TensorBoardLogger]:
 
 
 def add_figure(trainer: pl.Trainer, figure: Figure, tag: str, file: str = "") -> None:
-    """Adds the figure as ``tag``, and writes it as ``file`` beside the event files if given."""
+    """Adds the figure as ``tag`` and writes it as ``file`` beside the event files, where given."""
     for logger in tensorboards(trainer):
         if file:
             folder = Path(logger.log_dir)
             folder.mkdir(parents=True, exist_ok=True)
             figure.savefig(folder / file, dpi=100)
-        logger.experiment.add_figure(tag, figure, trainer.global_step)
+        if tag:
+            logger.experiment.add_figure(tag, figure, trainer.global_step)
 
 
 def add_texts(trainer: pl.Trainer, texts: Mapping[str, str]) -> None:

@@ -24,7 +24,8 @@ from tests.conftest import quiet_trainer
         ("train/mfu", ("", "speed/mfu")),
         ("lr", ("", "curves/lr")),
         ("lr/group1", ("", "curves/lr/group1")),
-        ("test/acc_7", ("", "test/acc_7")),
+        ("test/acc", ("", "test/acc")),
+        ("test/acc_7", ("", "test_classes/acc_7")),
         ("drift/perplexity", ("", "drift/perplexity")),
     ],
 )

@@ -64,7 +64,7 @@ def test_it_was_learned(project: Path) -> None:
     events = EventAccumulator(str(run)).Reload()
     assert events.Scalars("test/acc")[-1].value >= 0.95
     for name in CLASSES:
-        assert f"test/acc_{name}" in events.Tags()["scalars"]
+        assert f"test_classes/acc_{name}" in events.Tags()["scalars"]
     assert {"test/predictions", "test/confusion", "images/filters"} <= set(events.Tags()["images"])
     assert (run / "predictions.png").is_file()
 
