@@ -202,8 +202,7 @@ class DecodeEngine:
             for mode in {GREEDY, ALL, TOP if self.vocab_size > TOP else ALL}:
                 if (key := (length, mode, False, False)) not in self._graphs:
                     self._graphs[key] = self._capture(*key)
-        slots = self.model.slots
-        counts = {min(_power(4, n), slots) for n in range(1, slots + 1)}
+        counts = {min(_power(4, n + 1), len(self.slots)) for n in range(len(self.slots))}
         for count in sorted(counts):
             for length in PREFILL_LENGTHS:
                 if length <= self.model.context and (count, length) not in self._prefills:
@@ -228,8 +227,7 @@ class DecodeEngine:
         if isinstance(self.model, FusedGPT) and mode == GREEDY and not (adjusted or scored):
             self.model.next_tokens(hidden, self._ids, self._positions, self.vocab_size)
             return
-        sample = self._run_greedy if mode == GREEDY else self._sample
-        sample(hidden, mode, adjusted, scored)
+        (self._run_greedy if mode == GREEDY else self._sample)(hidden, mode, adjusted, scored)
 
     def _sample(self, hidden: Tensor, mode: int, adjusted: bool, scored: bool) -> None:
         raw = self.model.logits(hidden)  # (B, the model's V)
