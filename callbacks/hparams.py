@@ -1,5 +1,6 @@
 """TensorBoard's HParams page with the metrics of the run."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +39,7 @@ class HParams(pl.Callback):
             for name, value in _typed(trainer.datamodule.hparams_initial).items():
                 # The data's context may be shorter than the model's.
                 values[name if values.get(name, value) == value else f"data/{name}"] = value
-        values |= _rate(trainer) | _length(trainer) | self.values
+        values |= _rate(trainer) | _length(trainer) | _settings(trainer) | self.values
         plain = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in values.items()
@@ -81,6 +82,17 @@ def _length(trainer: pl.Trainer) -> dict[str, int]:
     """The Trainer's limits of the run, of which -1 is none."""
     limits = {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}
     return {name: limit for name, limit in limits.items() if limit is not None and limit >= 0}
+
+
+def _settings(trainer: pl.Trainer) -> dict[str, Any]:
+    """Of the Trainer, what changes the result of a run; None where it is off."""
+    seed = os.environ.get("PL_GLOBAL_SEED")
+    return {
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "gradient_clip_val": trainer.gradient_clip_val,
+        "precision": trainer.precision,
+        "seed_everything": seed and int(seed),
+    }
 
 
 def _typed(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:

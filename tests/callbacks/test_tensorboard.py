@@ -76,6 +76,9 @@ def test_hparams_reads_the_curves_and_shows_the_learning_rate(logger: CurvesLogg
     assert values["lr"].number_value == 0.001
     assert values["schedule"].string_value == "none"
     assert values["max_epochs"].number_value == 2
+    assert values["accumulate_grad_batches"].number_value == 1
+    assert values["precision"].string_value == "32-true"
+    assert "gradient_clip_val" not in values  # it is off
     metrics = [(m.display_name, m.name.group, m.name.tag) for m in page.metric_infos]
     assert metrics == [("val/acc", "val", "curves/acc"), ("test/acc", "", "test/acc")]
     for _, folder, tag in metrics:
