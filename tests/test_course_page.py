@@ -25,6 +25,7 @@ def test_every_step_has_its_row() -> None:
     assert not listed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", FITS)
 def test_exercises_run(line: str, gpu_learning, device: str) -> None:
     # As many as a warm-up of the learning rate takes, and a few more.

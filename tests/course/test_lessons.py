@@ -118,6 +118,7 @@ def test_a_run_that_passed_is_in_the_progress(gpu_learning, workplace: Path) -> 
     assert "run, exercise" not in gpu_learning("lessons", "progress")[1]
 
 
+@pytest.mark.slow
 def test_run_says_what_it_is_about_before_torch_is_imported(workplace: Path) -> None:
     command = [sys.executable, "-m", "scripts.cli", "lessons", "run", "4"]
     ended = subprocess.run(

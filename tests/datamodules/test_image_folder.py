@@ -167,6 +167,7 @@ def test_other_images_are_other_content(shapes: Path) -> None:
     assert ready(shapes, test_size=0, val_size=0).content != before
 
 
+@pytest.mark.slow
 def test_training_images_are_augmented_one_by_one(shapes: Path, device: str) -> None:
     data = ImageFolderDataModule(str(shapes), augment=["RandomHorizontalFlip"], batch_size=16)
     data.trainer = quiet_trainer()
