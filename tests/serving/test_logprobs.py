@@ -232,7 +232,8 @@ def _parts(answer: httpx.Response) -> tuple[str, list[Any]]:
     return text, scores
 
 
-@pytest.mark.parametrize("slots", [pytest.param(64, marks=pytest.mark.slow), 9])
+@pytest.mark.slow
+@pytest.mark.parametrize("slots", [64, 9])
 def test_64_streams_of_all_kinds_at_once_are_each_as_if_alone(models: Path, slots: int) -> None:
     async def together(url: str) -> list[tuple[str, list[Any]]]:
         limits = httpx.Limits(max_connections=None)

@@ -10,6 +10,7 @@ from scripts.bench.asking import running_server
 from scripts.bench.serve import lines
 
 
+@pytest.mark.slow
 def test_a_short_run(gpu_learning) -> None:
     pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
     small = ("--streams", "6", "--slots", "4", "--tokens", "8", "--alone", "2", "--rounds", "1")
