@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from course.catalogue import Lesson
 from course.exercises.source import Exercise
@@ -21,13 +22,15 @@ class Progress:
 
     Args:
         folder: the learner's folder.
-        hints: number of hints that were shown, by exercise.
+        hints: numbers of the hints that were shown, by exercise.
         passed: sha256 of the file that passed last, by exercise.
+        wrong: name of the function that the last check found wrong first, by exercise.
     """
 
     folder: Path
-    hints: dict[str, int] = field(default_factory=dict)
+    hints: dict[str, list[int]] = field(default_factory=dict)
     passed: dict[str, str] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> "Progress":
@@ -35,8 +38,10 @@ class Progress:
         path = folder / FILE
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
-            hints = {str(name): int(count) for name, count in entry["hints"].items()}
+            hints = {str(name): _numbers(shown) for name, shown in entry["hints"].items()}
             passed = {str(name): str(digest) for name, digest in entry["passed"].items()}
+            found = entry.get("wrong", {})  # records from before have none
+            wrong = {str(name): str(function) for name, function in found.items()}
         except FileNotFoundError:
             return cls(folder)
         except OSError as error:
@@ -47,7 +52,7 @@ class Progress:
             raise ValueError(
                 f"{path} is damaged; delete it to begin a new record, your exercises stay"
             ) from error
-        return cls(folder, hints, passed)
+        return cls(folder, hints, passed, wrong)
 
     def write(self) -> None:
         """The old record or the new one is whole at every moment.
@@ -60,7 +65,8 @@ class Progress:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with unfinished.open("w", encoding="utf-8") as file:
-                json.dump({"hints": self.hints, "passed": self.passed}, file, indent=1)
+                entry = {"hints": self.hints, "passed": self.passed, "wrong": self.wrong}
+                json.dump(entry, file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(unfinished, path)
@@ -73,7 +79,14 @@ class Progress:
     def note(self, exercise: Exercise, digest: str) -> None:
         """A file with this digest passed."""
         self.passed[exercise.name] = digest
+        self.wrong.pop(exercise.name, None)
         self.write()
+
+    def note_wrong(self, exercise: Exercise, function: str) -> None:
+        """A check found this function wrong, before any other; a syntax error has none."""
+        if function and function != self.wrong.get(exercise.name):
+            self.wrong[exercise.name] = function
+            self.write()
 
     def state(self, exercise: Exercise) -> str:
         """``not begun``, ``started``, ``done`` or ``changed since it passed``."""
@@ -87,6 +100,11 @@ class Progress:
         """Of the learner's file; empty where there is none."""
         path = self.folder / exercise.file
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _numbers(shown: Any) -> list[int]:
+    """Of a record; one from before has how many hints were shown, in their order."""
+    return list(range(1, shown + 1)) if isinstance(shown, int) else [int(one) for one in shown]
 
 
 def ran(lesson: Lesson, root: Path) -> bool:

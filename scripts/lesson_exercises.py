@@ -40,7 +40,8 @@ def add_parsers(actions: "argparse._SubParsersAction[Parser]") -> None:
     )
     texts = {
         "start": "write the step's file with holes into your folder",
-        "hint": "show the next hint, or hint K: hint 20 K; after the last one all of them",
+        "hint": "show the next hint, about what check found wrong, or hint K: hint 20 K; after the "
+        "last one all of them",
         "solution": "show how the course solves it",
     }
     for name, text in texts.items():
@@ -86,21 +87,31 @@ def start(lesson: Lesson, folder: Path) -> int:
 
 
 def hint(lesson: Lesson, number: int | None, folder: Path) -> int:
-    """Shows the next hint, or the one with a number; after the last one all of them."""
+    """Shows the next hint, or the one with a number; after the last one all of them.
+
+    The next one is about the function that the last check found wrong, if hints tell of it.
+    """
     exercise, progress = Exercise(lesson), Progress.read(folder)
-    shown, last = progress.hints.get(lesson.name, 0), len(exercise.hints)
+    seen, last = progress.hints.get(lesson.name, []), len(exercise.hints)
     if number is not None and not 1 <= number <= last:
         raise ValueError(f"step {lesson.step} has hints 1 to {last}, and no hint {number}")
-    if number or shown < last:
-        number = number or shown + 1
-        if number > shown:
-            progress.hints[lesson.name] = number
+    function = progress.wrong.get(lesson.name, "")
+    wanted = exercise.hints_about(function)
+    about = f" about {function}" if wanted and number is None else ""
+    wanted = wanted or list(range(1, last + 1))
+    if number is None:
+        number = next((one for one in wanted if one not in seen), None)
+    if number is not None:
+        if number not in seen:
+            progress.hints[lesson.name] = [*seen, number]
             progress.write()
-        say(f"Hint {number} of {last}: {exercise.hints[number - 1]}")
+        comma = "," if about else ""
+        say(f"Hint {number} of {last}{comma}{about}: {exercise.hints[number - 1]}")
         return 0
-    for position, text in enumerate(exercise.hints, start=1):
-        say(f"Hint {position} of {last}: {text}")
-    say(f"There are no more; gpu-learning lessons solution {lesson.step} shows how we solve it.")
+    for position in wanted:
+        say(f"Hint {position} of {last}: {exercise.hints[position - 1]}")
+    step = lesson.step
+    say(f"There are no more{about}; gpu-learning lessons solution {step} shows how we solve it.")
     return 0
 
 
@@ -131,6 +142,8 @@ def check_own(lessons: Sequence[Lesson], every: bool, folder: Path, as_json: boo
             _tell(results[-1], folder)
         if results[-1].status == PASS:
             progress.note(exercise, digest)
+        elif results[-1].status == FAIL:
+            progress.note_wrong(exercise, results[-1].function)
     count = Counter(result.status for result in results)
     if as_json:
         rows = [result.as_json() for result in results]
@@ -206,7 +219,7 @@ def show_progress(lessons: Sequence[Lesson], folder: Path, root: Path, as_json: 
             "name": lesson.name,
             "run": ran(lesson, root),
             "state": progress.state(Exercise(lesson)),
-            "hints": progress.hints.get(lesson.name, 0),
+            "hints": len(progress.hints.get(lesson.name, [])),
         }
         for lesson in lessons
     ]

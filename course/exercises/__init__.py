@@ -6,6 +6,8 @@
 hidden part has
 
 - ``HINTS``: two or three sentences, each saying more than the one before;
+- ``ABOUT``: for each hint the name of the function that it is about, or of several, where the
+  exercise has more than one;
 - ``MISTAKES``: for a function's name, what is usually done wrong, as a sentence and a function that
   does just that, so that a learner whose result it is reads the sentence;
 - ``check(mine)``: calls the learner's functions through an

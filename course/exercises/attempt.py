@@ -26,7 +26,9 @@ _OWNERS = (torch, torch.Tensor, nn, nn.Module, nn.Linear, F, math, json, builtin
 
 
 class OutOfTime(BaseException):
-    """The time limit; no ``except Exception`` of a learner's catches it."""
+    """The time limit, in ``function``; no ``except Exception`` of a learner's catches it."""
+
+    function = ""
 
 
 def judge(exercise: Exercise, path: Path) -> Verdict:
@@ -47,7 +49,10 @@ def judge(exercise: Exercise, path: Path) -> Verdict:
             torch.manual_seed(exercise.lesson.step)
             reference.check(mine)
     except Wrong as wrong:
-        return Verdict(FAIL, str(wrong))
+        return Verdict(FAIL, str(wrong), mine.function)
+    except OutOfTime as stopped:
+        stopped.function = mine.function
+        raise
     finally:
         sys.modules.pop(module.__name__, None)
     return Verdict(PASS, "all results are those of the course's own implementation")
@@ -89,13 +94,18 @@ class Attempt:
         module: what the learner's file defines.
         reference: the exercise's own module: functions of the same names, and ``MISTAKES``.
         path: the learner's file.
+
+    Attributes:
+        function: name of the function that is being checked; empty before the first one.
     """
 
     def __init__(self, module: ModuleType, reference: ModuleType, path: Path) -> None:
         self._module, self._reference, self._path = module, reference, path
+        self.function = ""
 
     def find(self, name: str) -> Any:
         """What the learner's file defines under a name."""
+        self.function = name
         found = vars(self._module).get(name)
         if not callable(found):
             what = "class" if isinstance(getattr(self._reference, name), type) else "function"

@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ _PRINTS = 10_000  # characters of the learner's prints that are kept
 
 @dataclass(frozen=True)
 class Checked:
-    """Outcome of one file: status and sentence of its verdict, what its code printed, and warnings
-    that lines of it caused."""
+    """Outcome of one file: status and sentence of its verdict, what its code printed, warnings
+    that lines of it caused, and the function at fault, if it is known."""
 
     exercise: Exercise
     path: Path
@@ -43,6 +43,7 @@ class Checked:
     sentence: str
     printed: str
     warned: tuple[str, ...] = ()
+    function: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -87,39 +88,40 @@ def check(exercise: Exercise, path: Path, limit: float = LIMIT) -> Checked:
     reader = threading.Thread(target=_collect, args=(prints, kept), daemon=True)
     reader.start()
     try:
-        status, sentence, warned = _await(result, process, path, limit)
+        verdict, warned = _await(result, process, path, limit)
     finally:
         process.kill()
         process.join()
     reader.join(timeout=_GRACE)  # a process that the learner's code left behind may hold the pipe
-    return Checked(exercise, path, status, sentence, "".join(kept)[:_PRINTS], tuple(warned))
+    said = "".join(kept)[:_PRINTS]
+    status, sentence = verdict.status, verdict.sentence
+    return Checked(exercise, path, status, sentence, said, tuple(warned), verdict.function)
 
 
 def _method(exercise: Exercise) -> str:
     return "spawn" if exercise.lesson.needs or sys.platform == "win32" else "forkserver"
 
 
-def _await(
-    result: Connection, process: Any, path: Path, limit: float
-) -> tuple[str, str, list[str]]:
+def _await(result: Connection, process: Any, path: Path, limit: float) -> tuple[Verdict, list[str]]:
     out_of_time = f"{path.name} runs longer than {limit:g} seconds and was stopped"
     try:
         if not result.poll(_IMPORT):
             raise RuntimeError(f"torch was not imported within {_IMPORT:g} seconds")
         result.recv_bytes()  # ready; from here on it is the learner's time
         if not result.poll(limit + _GRACE):
-            return FAIL, f"{out_of_time}; is there a loop that never ends?", []
-        verdict = json.loads(result.recv_bytes())
+            return Verdict(FAIL, f"{out_of_time}; is there a loop that never ends?"), []
+        answer = json.loads(result.recv_bytes())
     except EOFError:
         process.join()
         code = process.exitcode
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        return FAIL, f"{path.name} ends the whole process ({how}) before its check is done", []
-    warned = verdict["warnings"]
-    if verdict["status"] == "out of time":
-        sentence = f"{out_of_time}{verdict['sentence']}; is there a loop that never ends?"
-        return FAIL, sentence, warned
-    return verdict["status"], verdict["sentence"], warned
+        sentence = f"{path.name} ends the whole process ({how}) before its check is done"
+        return Verdict(FAIL, sentence), []
+    verdict, warned = Verdict(**answer["verdict"]), answer["warnings"]
+    if verdict.status == "out of time":
+        sentence = f"{out_of_time}{verdict.sentence}; is there a loop that never ends?"
+        return Verdict(FAIL, sentence, verdict.function), warned
+    return verdict, warned
 
 
 def _collect(prints: Connection, kept: list[str]) -> None:
@@ -153,12 +155,13 @@ def _serve(result: Connection, prints: Connection, name: str, file: str, limit: 
             _start_clock(limit)
             verdict = attempt.judge(exercise, path)
         except attempt.OutOfTime as stopped:
-            verdict = Verdict("out of time", attempt.line_in(path, stopped))
+            line = attempt.line_in(path, stopped)
+            verdict = Verdict("out of time", line, stopped.function)
         finally:
             _start_clock(0)
     sys.stdout.flush()
     warned = [_line(one) for one in caught if one.filename == file]
-    answer = {"status": verdict.status, "sentence": verdict.sentence, "warnings": warned}
+    answer = {"verdict": asdict(verdict), "warnings": warned}
     result.send_bytes(json.dumps(answer).encode())
 
 

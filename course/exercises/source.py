@@ -54,10 +54,22 @@ class Exercise:
     @cached_property
     def hints(self) -> tuple[str, ...]:
         """Read without importing the exercise, which needs torch."""
+        return self._constants["HINTS"]
+
+    def hints_about(self, function: str) -> list[int]:
+        """Numbers, from 1, of the hints about a function; none for one that no hint names."""
+        about = self._constants.get("ABOUT", ())
+        return [number for number, names in enumerate(about, 1) if function in names.split()]
+
+    @cached_property
+    def _constants(self) -> dict[str, tuple[str, ...]]:
+        found = {}
         for node in ast.parse(self.source).body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HINTS":
-                return ast.literal_eval(node.value)
-        raise AssertionError(f"step{self.file} has no HINTS")
+            if isinstance(node, ast.Assign):
+                name = ast.unparse(node.targets[0])
+                if name in ("ABOUT", "HINTS"):
+                    found[name] = ast.literal_eval(node.value)
+        return found
 
     def load(self) -> ModuleType:
         """The module itself, with solution, ``MISTAKES`` and ``check``."""
@@ -66,10 +78,12 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``pass``, ``fail`` or ``not started``, and the sentence that says why."""
+    """``pass``, ``fail`` or ``not started``, the sentence that says why, and the function at
+    fault, if it is known."""
 
     status: str
     sentence: str
+    function: str = ""
 
 
 def refuse(exercise: Exercise, path: Path) -> Verdict | None:

@@ -42,6 +42,7 @@ HINTS = (
     "difference has shape (N, M, D).",
     "Square that difference, sum it over its last dimension (dim=-1) and take the square root.",
 )
+ABOUT = ("standardize", "distances", "distances")
 
 MISTAKES = {
     "standardize": {

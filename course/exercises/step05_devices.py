@@ -49,6 +49,7 @@ HINTS = (
     "tensor.to(device) returns the tensor on that device and leaves the old one where it is; put "
     "what it returns into a new dictionary. isinstance(value, Tensor) tells tensors from the rest.",
 )
+ABOUT = ("pick_device", "positions", "to_device")
 
 MISTAKES = {
     "positions": {

@@ -49,6 +49,7 @@ HINTS = (
     "last result.",
     "net.parameters() yields tensors; tensor.numel() is how many numbers one has. Net has 41.",
 )
+ABOUT = ("Net", "Net", "count_parameters")
 
 MISTAKES = {
     "count_parameters": {

@@ -48,11 +48,12 @@ from course.exercises.attempt import Attempt  # noqa: E402
 torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
 
 HINTS = (
+    "(prediction - target).square() has one number per sample; its .mean() is one number.",
     "The order: prediction = net(x), the loss, optimizer.zero_grad(), loss.backward(), "
-    "optimizer.step().",
-    "zero_grad may stand anywhere before backward; step must come after it.",
+    "optimizer.step(). zero_grad may stand anywhere before backward; step must come after it.",
     "loss.item() makes a Python float of the loss.",
 )
+ABOUT = ("mse", "train_step", "train_step")
 
 MISTAKES = {
     "mse": {

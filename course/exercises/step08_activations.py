@@ -43,11 +43,12 @@ from course.exercises.attempt import Attempt  # noqa: E402
 
 HINTS = (
     "torch.where, clamp(min=0) or a product with (x > 0) make a ReLU.",
-    "nn.Linear holds its weight as (out, in), so the weight of both layers is second.weight @ "
-    "first.weight, in this order.",
-    "The bias is second.weight @ first.bias + second.bias. Copy both into a new nn.Linear, under "
-    "torch.no_grad(): layer.weight.copy_(...).",
+    "torch.sigmoid(x) is s, and its slope is s * (1 - s).",
+    "nn.Linear holds its weight as (out, in): the weight of both layers is second.weight @ "
+    "first.weight, in this order, the bias second.weight @ first.bias + second.bias. Copy both "
+    "into a new nn.Linear, under torch.no_grad(): layer.weight.copy_(...).",
 )
+ABOUT = ("relu", "sigmoid_slope", "collapse")
 
 
 def _layer(weight: Tensor, bias: Tensor) -> nn.Linear:

@@ -42,6 +42,7 @@ HINTS = (
     "The sigmoid is above one half where the logit is above 0, so predict needs no sigmoid; "
     ".long() makes int64 of True and False.",
 )
+ABOUT = ("bce_with_logits", "bce_with_logits", "predict")
 
 MISTAKES = {
     "bce_with_logits": {

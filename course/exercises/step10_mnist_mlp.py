@@ -40,6 +40,7 @@ HINTS = (
     "logits.argmax(dim=1) has one class per image; == with the labels has True where it is right; "
     "its .float().mean() is the share, and .item() makes a Python float.",
 )
+ABOUT = ("prepare", "prepare", "accuracy")
 
 MISTAKES = {
     "prepare": {

@@ -44,6 +44,7 @@ HINTS = (
     "torch.load returns the dictionary; net.load_state_dict(dictionary) puts it into the net.",
     "net.eval() switches dropout off and returns the net itself.",
 )
+ABOUT = ("save", "load", "load")
 
 
 def check(mine: Attempt) -> None:

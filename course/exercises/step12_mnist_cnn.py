@@ -73,6 +73,7 @@ HINTS = (
     "nn.Conv2d(channels in, channels out, kernel_size=3, padding=1), nn.ReLU(), nn.MaxPool2d(2), "
     "and the same again, in one nn.Sequential.",
 )
+ABOUT = ("output_size", "convolve", "features")
 
 MISTAKES = {
     "output_size": {

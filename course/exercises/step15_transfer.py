@@ -43,9 +43,11 @@ from lightning_modules.nets import CNN  # noqa: E402
 HINTS = (
     "net.requires_grad_(False) freezes all parameters at once, or set parameter.requires_grad = "
     "False in a loop over net.parameters().",
-    "Freeze first, then set net.fc2 = nn.Linear(...): a new layer is not frozen.",
-    "net.fc2.in_features is the width that the old layer takes in.",
+    "Freeze first, then set net.fc2 = nn.Linear(net.fc2.in_features, classes): a new layer is not "
+    "frozen, and in_features is the width that the old one takes in.",
+    "A list of the p in net.parameters() for which p.requires_grad is true.",
 )
+ABOUT = ("transfer", "transfer", "trained_parameters")
 
 
 def check(mine: Attempt) -> None:

@@ -41,6 +41,7 @@ HINTS = (
     "above 127 comes out negative: clamp(-128, 127) before it.",
     "Going back, make float of q before you subtract: int8 - int8 overflows.",
 )
+ABOUT = ("quantize", "quantize", "dequantize")
 
 
 def _with(x: Tensor, round_it: bool = True, steps: int = 255, whole: bool = True) -> tuple:

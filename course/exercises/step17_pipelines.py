@@ -47,6 +47,7 @@ HINTS = (
     "logits.softmax(dim=1)[0] are the probabilities of the one image; argmax() is the position of "
     "the best, and .item() makes a Python number of a tensor.",
 )
+ABOUT = ("to_batch", "predict", "predict")
 
 
 def _logit(net: nn.Module, image: Tensor, labels: list[str]) -> tuple[str, float]:

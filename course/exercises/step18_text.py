@@ -50,6 +50,7 @@ HINTS = (
     "In merge, walk with an index: where ids[i] and ids[i + 1] are the pair, append new and go two "
     "further, otherwise append ids[i] and go one further. The last token has no neighbor.",
 )
+ABOUT = ("most_frequent_pair", "most_frequent_pair", "merge")
 
 
 def _used_twice(ids: list[int], pair: tuple[int, int], new: int) -> list[int]:

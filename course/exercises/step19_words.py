@@ -37,6 +37,7 @@ HINTS = (
     "embeddings[word].expand_as(embeddings) puts one word beside all, or use broadcasting.",
     "A word is most like itself: set its own cosine to -torch.inf before argmax().",
 )
+ABOUT = ("cosine", "nearest", "nearest")
 
 MISTAKES = {
     "cosine": {

@@ -45,11 +45,12 @@ from lightning_modules.nets.gpt import Attention, GPTConfig  # noqa: E402
 HINTS = (
     "k.transpose(-2, -1) turns (B, T, d) into (B, d, T), so that q @ it is (B, T, T): the scores, "
     "before the division by the square root of q.shape[-1].",
-    "The mask is a boolean (T, T), True above the diagonal, where the key is after the query. triu "
-    "of ones makes it, and masked_fill sets the scores there to minus infinity.",
-    "triu(1) begins above the diagonal. The softmax comes after the mask and is over the keys, "
-    "dim=-1. The weights are (B, T, T) then, and attention is their product with v.",
+    "The mask is a boolean (T, T), True above the diagonal, where the key is after the query: "
+    "triu(1) of ones makes it, and masked_fill sets the scores there to minus infinity. The "
+    "softmax comes after the mask and is over the keys, dim=-1.",
+    "The weights are (B, T, T) and v is (B, T, d): attention is their product.",
 )
+ABOUT = ("attention_weights", "attention_weights", "attention")
 
 
 def _weights(

@@ -56,6 +56,7 @@ HINTS = (
     "sum before each token; a token stays where that sum is below p. sort also returns the order: "
     "which token is at which position.",
 )
+ABOUT = ("with_temperature", "top_k", "top_p")
 
 
 def _nucleus(logits: Tensor, p: float, crossing: bool) -> Tensor:

@@ -71,6 +71,7 @@ HINTS = (
     "torch.full((length,), -100) is a row in which nothing counts. The first token of the answer "
     "is the target of the last token of the prompt: position len(prompt) - 1.",
 )
+ABOUT = ("LoRALinear", "LoRALinear", "targets")
 
 
 def _row(prompt: list[int], answer: list[int], length: int, first: int) -> Tensor:

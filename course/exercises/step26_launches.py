@@ -64,13 +64,14 @@ def median_ms(
 from course.exercises.attempt import Attempt  # noqa: E402
 
 HINTS = (
-    "Division that rounds up: (n + threads - 1) // threads. Draw the launches as one row of boxes "
-    "and the kernels as another one: whichever boxes are longer leave no gap in their row.",
-    "The first launch and the last kernel do not overlap; in between, each further kernel costs "
-    "the longer one of launch and kernel.",
-    "median_ms: run once and synchronize; then per run: read the clock, call function, "
-    "synchronize, read the clock. statistics.median takes a list.",
+    "Division that rounds up: (n + threads - 1) // threads.",
+    "Draw the launches as one row of boxes and the kernels as another one: whichever boxes are "
+    "longer leave no gap in their row. The first launch and the last kernel do not overlap; in "
+    "between, each further kernel costs the longer one of launch and kernel.",
+    "Run once and synchronize; then per run: read the clock, call function, synchronize, read the "
+    "clock. statistics.median takes a list.",
 )
+ABOUT = ("blocks", "total_us", "median_ms")
 
 MISTAKES = {
     "blocks": {

@@ -53,12 +53,14 @@ from course.exercises.attempt import Attempt  # noqa: E402
 from course.kernels import launch  # noqa: E402
 
 HINTS = (
+    "cols are divided by threads[0] and rows by threads[1], rounding up: (n + threads - 1) // "
+    "threads.",
     "cuda.grid(1) is cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x. Let the thread do "
     "nothing where that is not below out.size.",
-    "cuda.grid(2) returns (along x, along y), and x is the column: col, row = cuda.grid(2).",
-    "Both conditions must hold: row < out.shape[0] and col < out.shape[1]. grid_2d divides cols by "
-    "threads[0] and rows by threads[1], rounding up.",
+    "cuda.grid(2) returns (along x, along y), and x is the column: col, row = cuda.grid(2). Both "
+    "conditions must hold: row < out.shape[0] and col < out.shape[1].",
 )
+ABOUT = ("grid_2d", "axpy", "add_bias")
 
 MISTAKES = {
     "grid_2d": {

@@ -80,6 +80,7 @@ HINTS = (
     "histogram: set the shared counts to 0, barrier, cuda.atomic.add(own, digits[i], 1), barrier, "
     "and the first ten threads do cuda.atomic.add(counts, thread, own[thread]).",
 )
+ABOUT = ("block_sums", "block_sums", "histogram")
 
 
 def _blocks(x: torch.Tensor) -> torch.Tensor:

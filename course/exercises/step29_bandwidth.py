@@ -65,13 +65,15 @@ from course.exercises.attempt import Attempt  # noqa: E402
 from course.kernels import launch  # noqa: E402
 
 HINTS = (
+    "sectors: how many different numbers thread * stride * size // 32 has for 32 threads; a set "
+    "counts each once. bandwidth: twice elements * size bytes, by milliseconds / 1000 seconds.",
     "i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK) are the program's elements; load and store "
     "take mask=i < n.",
     "[:, None] makes a column of the row numbers, [None, :] a row of the column numbers; their sum "
-    "is a tile. Element (row, col) of x is at row * cols + col, and x has rows of cols elements.",
-    "out has rows of ``rows`` elements: its element (col, row) is at col * rows + row. Both need "
-    "the mask (row < rows) & (col < cols). sectors: a set of thread * stride * size // 32.",
+    "is a tile. Element (row, col) of x is at row * cols + col, element (col, row) of out at col * "
+    "rows + row. Both need the mask (row < rows) & (col < cols).",
 )
+ABOUT = ("sectors bandwidth", "copy", "transpose")
 
 MISTAKES = {
     "sectors": {

@@ -84,14 +84,17 @@ from course.exercises.attempt import Attempt  # noqa: E402
 from course.kernels import launch  # noqa: E402
 
 HINTS = (
-    "Element i of x is in column i % width, so that is its element of the bias. 1 / sqrt(2) is "
-    "0.7071067811865476 and 1 / sqrt(2 * pi) is 0.3989422804014327.",
-    "z = a + b in float32; tl.erf(z * 0.7071067811865476) and tl.exp(-0.5 * z * z) work on blocks; "
-    "tl.store converts to the type of out.",
-    "Backward: before the loop total = tl.zeros((BLOCK,), dtype=tl.float32); in each row load x "
-    "and grad_out at row * width + col, store grad * slope, add it to total; store total at "
-    "the end.",
+    "A matrix has rows * width * size bytes. Without fusion x is read, the sum is written and "
+    "read, and the result is written; with it only the first and the last remain. The bias of "
+    "width * size bytes is read once either way.",
+    "Element i of x is in column i % width, so that is its element of the bias. z = a + b in "
+    "float32; tl.erf(z * 0.7071067811865476), with 1 / sqrt(2), works on blocks; tl.store converts "
+    "to the type of out.",
+    "Before the loop total = tl.zeros((BLOCK,), dtype=tl.float32); in each row load x and grad_out "
+    "at row * width + col, store grad * slope, add it to total; store total at the end. The "
+    "density is tl.exp(-0.5 * z * z) * 0.3989422804014327, which is 1 / sqrt(2 * pi).",
 )
+ABOUT = ("bytes_moved", "bias_gelu", "bias_gelu_backward")
 
 MISTAKES = {
     "bytes_moved": {

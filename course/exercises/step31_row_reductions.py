@@ -133,6 +133,7 @@ HINTS = (
     "for i in range(tl.program_id(0), rows, tl.num_programs(0)) walks over a program's rows; the "
     "sums begin as tl.zeros([BLOCK], dtype=tl.float32) before it and are stored after it.",
 )
+ABOUT = ("softmax_kernel", "layer_norm_kernel", "layer_norm_backward_kernel")
 EPS = 1e-5
 
 

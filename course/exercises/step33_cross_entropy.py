@@ -117,6 +117,7 @@ HINTS = (
     "In the function: part = slice(start, start + rows); logits = hidden[part] @ weight.T; launch "
     "the kernel with a grid of (len(logits),); then two products with what it left in logits.",
 )
+ABOUT = ("cross_entropy_kernel", "cross_entropy_kernel", "linear_cross_entropy")
 BLOCK = 64
 
 

@@ -127,12 +127,15 @@ from course.kernels.launch import Out  # noqa: E402
 
 HINTS = (
     "Keys beyond T: mask both loads. Keys after the query: tl.where(rows[:, None] >= "
-    "columns[None, :], scores, -float('inf')), before the maximum.",
+    "columns[None, :], scores, -float('inf')), before the maximum. The keys end at "
+    "(tl.program_id(0) + 1) * BLOCK_M, or at T: no query of the block sees more.",
     "Before the loop largest is minus infinity, total and acc are 0. shrink is a number per query: "
     "acc * shrink[:, None].",
-    "The keys end at (tl.program_id(0) + 1) * BLOCK_M, or at T: no query of the block sees more. "
-    "In the cache they end at the sequence's length.",
+    "The keys end at the sequence's length, tl.load(lengths + b); mask loads and scores beyond it. "
+    "Of one query the scores are tl.sum(query[None, :] * keys, axis=1), and largest, total and "
+    "shrink are single numbers.",
 )
+ABOUT = ("attention_kernel", "attention_kernel", "decode_kernel")
 BLOCK = 16
 
 

@@ -122,6 +122,7 @@ HINTS = (
     "norm.bias, norm.eps)[0].view(x.shape). A function in a loop sees the loop's variable as it "
     "is when it is called: take norm as a default argument.",
 )
+ABOUT = ("shapes keep gradients", "operator", "use")
 EPS = 1e-5
 MISTAKES = {
     "shapes": {

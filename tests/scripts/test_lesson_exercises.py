@@ -103,6 +103,41 @@ def test_hints_come_one_at_a_time(gpu_learning, workplace: Path) -> None:
     assert narrow("".join(shown))
 
 
+def test_the_next_hint_is_about_the_function_that_check_found_wrong(
+    gpu_learning, workplace: Path
+) -> None:
+    gpu_learning("lessons", "start", "4")
+    FILE.write_text(TENSORS.solution.replace(".sqrt()", ""))
+    assert "fail. distances(" in gpu_learning("lessons", "check", "4")[1]
+    for number in (2, 3):
+        shown = gpu_learning("lessons", "hint", "4")[1]
+        assert shown.startswith(f"Hint {number} of 3, about distances: ")
+    shown = gpu_learning("lessons", "hint", "4")[1]
+    assert "Hint 1 of 3" not in shown
+    assert shown.count("Hint") == 2
+    assert "There are no more about distances; gpu-learning lessons solution 4" in shown
+    assert state(gpu_learning)["hints"] == 2
+    FILE.write_text(WRONG)
+    gpu_learning("lessons", "check", "4")
+    shown = gpu_learning("lessons", "hint", "4")[1]
+    assert shown.startswith("Hint 1 of 3, about standardize: ")
+    FILE.write_text("x = (")  # says nothing of a function
+    gpu_learning("lessons", "check", "4")
+    assert "about standardize" in gpu_learning("lessons", "hint", "4")[1]
+    FILE.write_text(TENSORS.solution)
+    gpu_learning("lessons", "check", "4")
+    assert gpu_learning("lessons", "hint", "4")[1].count("Hint") == 3
+
+
+def test_a_record_from_before_counts_hints(gpu_learning, workplace: Path) -> None:
+    FILE.parent.mkdir()
+    FILE.with_name(".progress.json").write_text('{"hints": {"tensors": 2}, "passed": {}}')
+    assert gpu_learning("lessons", "hint", "4")[1].startswith("Hint 3 of 3: ")
+    assert json.loads(FILE.with_name(".progress.json").read_text())["hints"] == {
+        "tensors": [1, 2, 3]
+    }
+
+
 def test_solution_is_a_file_that_passes(gpu_learning) -> None:
     code, out, _ = gpu_learning("lessons", "solution", "20")
     assert code == 0

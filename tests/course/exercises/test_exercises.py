@@ -118,6 +118,39 @@ def test_hints(exercise: Exercise) -> None:
         assert exercise.hints == exercise.load().HINTS
 
 
+@every
+def test_each_function_of_several_has_a_hint(exercise: Exercise) -> None:
+    functions = [
+        node.name
+        for node in ast.parse(exercise.source.partition("# BEGIN HIDDEN TESTS")[0]).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and "# BEGIN SOLUTION" in (ast.get_source_segment(exercise.source, node) or "")
+    ]
+    about = {name: exercise.hints_about(name) for name in functions}
+    if len(functions) == 1:
+        assert about == {functions[0]: []}
+    else:
+        assert all(about.values()), about
+        assert {one for numbers in about.values() for one in numbers} == {
+            *range(1, len(exercise.hints) + 1)
+        }
+
+
+def test_the_first_wrong_function_is_named(tmp_path: Path) -> None:
+    exercise = EXERCISES["activations"]
+    path = tmp_path / exercise.file
+    for wrong, function in (
+        (exercise.solution.replace("s * (1 - s)", "s"), "sigmoid_slope"),
+        (exercise.solution.replace("both.bias", "first.bias"), "collapse"),
+        (half_written(exercise), "sigmoid_slope"),
+        ("x = 1\n" + exercise.solution.replace("def relu", "def rel"), "relu"),
+        ("1 / 0\n" + exercise.solution, ""),
+        (exercise.solution, ""),
+    ):
+        path.write_text(wrong, encoding="utf-8")
+        assert judge(exercise, path).function == function
+
+
 @pytest.mark.parametrize(
     "exercise",
     [one for one in EXERCISES.values() if one.starter.count("YOUR CODE HERE") > 1],
