@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from callbacks.predictions import prediction_figure
+from course.catalogue import show
 from course.classification import need_mnist
 from course.inference_pipeline import MNISTInferencePipeline
 from course.pictures import bars
@@ -21,6 +22,12 @@ from course.training_pipeline import MNISTTrainingPipeline
 from exporting.images import export, read_source
 
 FORMATS = ("torchscript", "int8", "onnx", "onnx-int8", "safetensors")
+
+
+def told(name: str, entry: dict[str, Any]) -> str:
+    """A file of an artifact: its size, and what its check found."""
+    found = [f"{key.replace('_', ' ')} {show(value)}" for key, value in entry["checked"].items()]
+    return ", ".join([f"{name}: {entry['bytes']:,} bytes", *found])
 
 
 def files(run: Run) -> dict[str, Any]:
@@ -32,7 +39,7 @@ def files(run: Run) -> dict[str, Any]:
     manifest = export(source, run.folder / "mnist_cnn", FORMATS, "cpu")
     made = manifest["files"]
     for name, entry in made.items():
-        print(f"{name}: {entry['bytes']:,} bytes", entry["checked"])
+        print(told(name, entry))
     int8 = [made[name] for name in ("int8", "onnx-int8")]
     lost = [manifest["eager"]["accuracy"] - entry["checked"]["accuracy"] for entry in int8]
     smallest = min(entry["bytes"] for entry in int8)

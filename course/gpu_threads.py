@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from course.catalogue import show
 from course.kernels import environment
 from course.kernels.launch import device
 from course.runner import Run
@@ -36,7 +37,8 @@ def threads(run: Run) -> dict[str, Any]:
         kernel[blocks, THREADS](2.0, *map(as_array, (*inputs, out)), *size)
         beyond[name] = int(out[N:].count_nonzero())
         difference = (out[:N] - (2 * x + y)).abs().max().item()
-        print(f"{blocks} blocks of {THREADS} threads for {N} elements, {name}: {out.tolist()[-6:]}")
+        last = show(out[-6:].tolist())
+        print(f"{blocks} blocks of {THREADS} threads for {N} elements, {name}, the last: {last}")
     grid = (-(-COLS // BLOCK[0]), -(-ROWS // BLOCK[1]))
     owner = torch.full((ROWS, COLS), -1, dtype=torch.int32, device=device())
     maps.owners[grid, BLOCK](as_array(owner))

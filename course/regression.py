@@ -26,7 +26,7 @@ def activations(run: Run) -> dict[str, Any]:
         values[name] = function(points).tolist()
         lowest, highest = function(wide).aminmax()
         values[f"range of {name}"] = [lowest.item(), highest.item()]
-        print(f"{name:<8} {f'{lowest:g} to {highest:g}':<18} {use}")
+        print(f"{name:<8} {f'{lowest:.4g} to {highest:.4g}':<18} {use}")
     for curve, shown in (("abs", "absolute value"), ("sine", "sine")):
         data = f"--data.init_args.curve={curve}"
         bend = run.fit("curve_regressor", data, tag=f"{curve}-relu")

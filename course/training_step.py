@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from callbacks.fit_figure import draw_fit
+from course.catalogue import show
 from course.runner import Run
 from course.schedules import read
 from lightning_modules import LineRegressor
@@ -86,7 +87,7 @@ def by_hand(seed: int, inputs: Tensor, targets: Tensor) -> tuple[nn.Module, list
 def show_graph(net: nn.Module, inputs: Tensor, targets: Tensor) -> str:
     """Prints the operations that ``backward`` will go through; returns the last one's name."""
     loss = F.mse_loss(net(inputs), targets)
-    print(f"loss = {loss}")
+    print(f"loss = {show(loss.item())}")
     level: list[Any] = [loss.grad_fn]
     names: list[str] = []
     while level:

@@ -10,11 +10,20 @@ import pytest
 import torch
 import yaml
 
-from course import catalogue, classification, dropout, gpt2, language
+from course import (
+    artifacts,
+    catalogue,
+    classification,
+    dropout,
+    gpt2,
+    language,
+    training_step,
+)
 from course.catalogue import Figure, Lesson, Rule, find, read
 from course.runner import Measured, Result, Run, Skipped, lines, run_lesson
 from lightning_modules.nets import CNN
 from tests.conftest import ROOT
+from tests.helpers.kernels import require
 
 
 def test_every_step_is_listed(gpu_learning) -> None:
@@ -34,6 +43,25 @@ def test_every_config_named_exists() -> None:
     for lesson in read():
         for config in lesson.configs:
             assert Path(config).is_file(), lesson
+
+
+def test_what_lessons_print_is_rounded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = torch.linspace(0, 1, 5)[:, None]
+    training_step.show_graph(torch.nn.Linear(1, 1), inputs, 2 * inputs)
+    checked = {"max_difference": 4.76837158203125e-06, "accuracy": 0.98871234, "inputs": 10000}
+    entry = {"bytes": 214111, "checked": checked}
+    said = artifacts.told("onnx", entry)
+    assert said == "onnx: 214,111 bytes, max difference 4.768e-06, accuracy 0.9887, inputs 10,000"
+    assert not re.search(r"\d\.\d{5}", capsys.readouterr().out)
+
+
+def test_the_elements_that_lesson_27_prints_are_rounded(workplace: Path) -> None:
+    require(find(read(), "27"))
+    command = [sys.executable, "-m", "scripts.cli", "lessons", "run", "27"]
+    result = subprocess.run(command, capture_output=True, text=True)  # numba's simulator is its own
+    assert result.returncode == 0, result.stderr
+    assert "21 elements, with check, the last: [" in result.stdout
+    assert not re.search(r"\d\.\d{5}", result.stdout)
 
 
 @pytest.mark.slow
