@@ -134,6 +134,16 @@ def nearest(folder: Path) -> str:
     return f"; did you mean {folder.parent / near[0]}?" if near else ""
 
 
+def usage(manifest: "Manifest") -> str:
+    """What an artifact is and the command that runs it, as the end of a sentence."""
+    folder = manifest.folder
+    if manifest.task == "text-generation":
+        return f'a language model; it runs with: gpu-learning generate {folder} "PROMPT"'
+    if manifest.task == "image-classification":
+        return f"an image classifier; it runs with: gpu-learning classify {folder} FILE"
+    return f"a model of numbers; it runs in Python: inference.load({str(folder)!r})(array)"
+
+
 def read_manifest(folder: str | Path) -> Manifest:
     """The manifest of ``models/<name>``.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from inference import Classifier, Prediction, load
 from inference.images.classifier import find_images
 from inference.images.inputs import DIGITS
+from inference.manifest import read_manifest, usage
 from scripts.parser import Parser
 
 
@@ -28,12 +29,11 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args(argv[1:])
+    manifest = read_manifest(arguments.model)
+    if manifest.task != "image-classification":  # a language model would take seconds to load
+        raise ValueError(f"{arguments.model} is not an image classifier but {usage(manifest)}")
     model = load(arguments.model, arguments.runtime, arguments.device)
-    if not isinstance(model, Classifier):
-        raise ValueError(
-            f"{arguments.model} is not an image classifier; for text: gpu-learning generate, for a "
-            "model of numbers: inference.load(folder)(array)"
-        )
+    assert isinstance(model, Classifier), f"load made a {type(model).__name__} of a classifier"
     digits = model.manifest.preprocessing in DIGITS
     if not digits and arguments.ink != "auto":
         raise ValueError(f"--ink is for models of digits, and {arguments.model} is none")

@@ -6,40 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from exporting.commit import check_name, check_target, formats_in
-from exporting.images import DEFAULT, FORMATS, export, read_source
-from exporting.text import (
-    TEXT_DEFAULT,
-    TEXT_FORMATS,
-    export_text,
-    is_text_checkpoint,
-    read_text_source,
-)
 from scripts.parser import Parser
-from training.runs import find_checkpoint
+from training.checkpoint_names import check_source
 
 
 def main(argv: Sequence[str]) -> int:
     """Exports and prints what was proved."""
-    parser = Parser(
-        "gpu-learning export",
-        description="Writes the best weights of a run, or of an experiment's best run, to "
-        "models/NAME. Every file is read back by a fresh process and compared with eager on the "
-        "test split; all pass, or nothing changes.",
-        epilog=f"formats: {', '.join(FORMATS)}. torchscript and int8 use interfaces that torch has "
-        "deprecated; onnx, onnx-int8 and pt2 succeed them. Language models have other formats: "
-        f"{', '.join(TEXT_FORMATS)} (by default {', '.join(TEXT_DEFAULT)}).",
-    )
-    parser.add_argument("source", type=Path, help="checkpoint, run folder or logs/<experiment>")
-    parser.add_argument("--name", help="name under models/; the experiment's by default")
-    parser.add_argument("--format", help=f"formats, by comma; by default {','.join(DEFAULT)}")
-    parser.add_argument("--models", type=Path, default=Path("models"), help="where artifacts live")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--root", help="folder of the test data, if not that of the training")
-    parser.add_argument("--model", help="class, for a checkpoint that names none: MNISTCNN")
-    parser.add_argument("--data", help="class of its data module: MNISTDataModule")
-    parser.add_argument("--json", action="store_true", help="the manifest as one JSON document")
-    arguments = parser.parse_args(argv[1:])
+    arguments = _parser(helps=bool({"-h", "--help"} & set(argv))).parse_args(argv[1:])
+    check_source(arguments.source)
+
+    from exporting.commit import check_name, check_target, formats_in
+    from exporting.images import DEFAULT, export, read_source
+    from exporting.text import TEXT_DEFAULT, export_text, is_text_checkpoint, read_text_source
+    from training.runs import find_checkpoint
+
     checkpoint, said = find_checkpoint(arguments.source)
     _say(f"takes {said}")
     name = arguments.name or _experiment(checkpoint)
@@ -74,6 +54,39 @@ def main(argv: Sequence[str]) -> int:
     else:
         _print(manifest, folder)
     return 0
+
+
+def _parser(helps: bool) -> Parser:
+    """``helps``: the help is asked for, and lists the formats, whose writers import torch."""
+    parser = Parser(
+        "gpu-learning export",
+        description="Writes the best weights of a run, or of an experiment's best run, to "
+        "models/NAME. Every file is read back by a fresh process and compared with eager on the "
+        "test split; all pass, or nothing changes.",
+        epilog=_formats() if helps else "",
+    )
+    parser.add_argument("source", type=Path, help="checkpoint, run folder or logs/<experiment>")
+    parser.add_argument("--name", help="name under models/; the experiment's by default")
+    parser.add_argument("--format", help="formats, by comma; see below")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="where artifacts live")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--root", help="folder of the test data, if not that of the training")
+    parser.add_argument("--model", help="class, for a checkpoint that names none: MNISTCNN")
+    parser.add_argument("--data", help="class of its data module: MNISTDataModule")
+    parser.add_argument("--json", action="store_true", help="the manifest as one JSON document")
+    return parser
+
+
+def _formats() -> str:
+    from exporting.images import DEFAULT, FORMATS
+    from exporting.text import TEXT_DEFAULT, TEXT_FORMATS
+
+    return (
+        f"formats: {', '.join(FORMATS)} (by default {', '.join(DEFAULT)}). torchscript and int8 "
+        "use interfaces that torch has deprecated; onnx, onnx-int8 and pt2 succeed them. Language "
+        f"models have other formats: {', '.join(TEXT_FORMATS)} (by default "
+        f"{', '.join(TEXT_DEFAULT)})."
+    )
 
 
 def _say(sentence: str) -> None:

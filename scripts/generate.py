@@ -7,12 +7,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from inference.manifest import MANIFEST, read_manifest, usage
 from scripts.parser import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Streams text to the terminal; ``argv`` begins with the command's name."""
     arguments = _parser().parse_args(argv[1:])
+    _refuse_other_task(Path(arguments.model))
     from inference.text.generate import TextGenerator
     from inference.text.sampling import SamplingOptions
 
@@ -68,6 +70,14 @@ def main(argv: Sequence[str]) -> int:
         rate = len(text.tokens) / seconds
         print(f"{len(text.tokens)} tokens, {rate:,.0f} tokens/s", file=sys.stderr)
     return 0
+
+
+def _refuse_other_task(folder: Path) -> None:
+    """Before torch is imported; what is not in ``models/`` may be on the Hugging Face hub."""
+    if (folder / MANIFEST).is_file() or (folder.parts[:1] == ("models",) and not folder.is_dir()):
+        manifest = read_manifest(folder)
+        if manifest.task != "text-generation":
+            raise ValueError(f"{folder} is not a language model but {usage(manifest)}")
 
 
 def _folder(model: str) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from training.checkpoint_names import check_ckpt_path
 from training.config_files import check_config_files
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int:
     """Runs one of LightningCLI's subcommands; ``argv`` begins with its name."""
     check_config_files(argv)
+    check_ckpt_path(argv)
 
     from training.cli import TrainCLI
     from training.quiet import quiet

@@ -1,9 +1,11 @@
 """What a server is started with, and the limits that a request has to keep."""
 
 import ipaddress
+import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from inference.manifest import MANIFEST
@@ -108,9 +110,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.models.is_dir():
-            raise ValueError(
-                f"{self.models} is not a folder; gpu-learning export writes models to models/"
-            )
+            raise ValueError(f"{self.models} is not a folder; {_folder_meant(self.models)}")
         if (self.models / MANIFEST).is_file():
             above = self.models.parent if self.models.name else self.models.resolve().parent
             raise ValueError(
@@ -130,6 +130,14 @@ class Settings:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def _folder_meant(models: Path) -> str:
+    """The folder with models beside one that is not there, or where models come from."""
+    names = {path.parents[1].name for path in models.parent.glob(f"*/*/{MANIFEST}")}
+    if near := get_close_matches(models.name, sorted(names), n=1):
+        return f"did you mean {models.with_name(near[0])}{os.sep}?"
+    return "gpu-learning export writes models to models/"
 
 
 def read_keys(path: Path) -> tuple[str, ...]:

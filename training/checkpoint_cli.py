@@ -11,7 +11,13 @@ from jsonargparse.util import import_object
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
-from training.checkpoints import check_checkpoint, check_same_run, differences, hyperparameters
+from training.checkpoints import (
+    check_checkpoint,
+    check_same_run,
+    differences,
+    hyperparameters,
+    other_data,
+)
 from training.loggers import log_into_run, refuse_taken_folder
 from training.runs import (
     FIT,
@@ -38,6 +44,7 @@ class CheckpointCLI(LightningCLI):
 
     _name: str  # of the subcommand
     resumed_step: int | None = None  # steps of the run that a fit continues
+    other_data: str = ""  # how the data differ from what the checkpoint was trained on
 
     def _parse_ckpt_path(self) -> None:
         config = self.config[self._name]
@@ -101,7 +108,12 @@ class CheckpointCLI(LightningCLI):
         if self._name != "fit":  # a fit resumes with the data of its run, which was compared above
             kind = import_object(config.data.class_path) if config.get("data") else None
             fixed = getattr(kind, "fixed_by_training", ("mean", "std"))
-            self._take("data", {key: data[key] for key in fixed if data.get(key) is not None})
+            taken = (config.get("data") or {}).get("init_args") or {}  # other data may lack some
+            fixed = [key for key in fixed if data.get(key) is not None and key in taken]
+            self._take("data", {key: data[key] for key in fixed})
+            self.other_data = other_data(path, self.config[self._name].get("data"))
+            if self.other_data:
+                self._say(f"warning: the checkpoint {self.other_data}")
         config = self.config[self._name]
         if config.trainer.logger is not False:
             folder = experiment_folder(config.trainer)
@@ -135,6 +147,18 @@ class CheckpointCLI(LightningCLI):
             if name in after and after[name] != value and told:
                 asked = "" if value is None else f"; the {value} asked for is not used"
                 self._say(f"{name}={after[name]} comes from the checkpoint{asked}")
+
+    def after_validate(self) -> None:
+        self._say_scored("validated")
+
+    def after_test(self) -> None:
+        self._say_scored("tested")
+
+    def _say_scored(self, done: str) -> None:
+        """Names the checkpoint below its scores: many lines are between the first one and them."""
+        path = Path(self.config[self._name].ckpt_path)
+        if self.trainer.is_global_zero:
+            print(f"{done} {read_checkpoint(path) if path.is_file() else path}")
 
     def _say(self, sentence: str) -> None:
         if not rank_zero_only.rank:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 import yaml
 
+from training.checkpoint_names import check_is_there
+
 # What a resumed run must have in common with the run that it continues.
 _SAME = ("data", "optimizer", "lr_scheduler")
 # What says where a run lies rather than how it is trained.
@@ -55,6 +57,43 @@ def _flat(tree: Any, above: str = "") -> dict[str, Any]:
     return flat
 
 
+# Arguments of a data module that change neither what is measured on nor which part of it.
+_SAME_DATA = (
+    *("batch_size", "eval_batch_size", "batches", "resident", "num_workers"),
+    *("rotate", "shift", "zoom", "augment"),
+)
+
+
+def other_data(path: Path, data: Any) -> str:
+    """What a checkpoint was trained on and ``data``, where these differ; otherwise empty.
+
+    Args:
+        path: of the checkpoint.
+        data: ``class_path`` and ``init_args`` of the data module in use.
+    """
+    if path.is_dir() or not data:  # sharded
+        return ""
+    content = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    then = dict(content.get("datamodule_hyper_parameters") or {})
+    before, now = then.pop("_class_path", None), data.class_path
+    if before is None:  # a Trainer without LightningCLI does not keep it
+        return ""
+    if before.rsplit(".", 1)[-1] != now.rsplit(".", 1)[-1]:
+        return f"was trained on {before}; the data here is {now}"
+    values = dict(data.get("init_args") or {})
+    changed = [
+        name
+        for name, value in values.items()
+        if name in then and name not in _SAME_DATA and then[name] != value
+    ]
+    if not changed:
+        return ""
+    first, second = (
+        ", ".join(f"{name} {source[name]}" for name in changed) for source in (then, values)
+    )
+    return f"was trained on {now.rsplit('.', 1)[-1]} with {first}; the data here has {second}"
+
+
 def hyperparameters(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arguments of the model and of the data module in a checkpoint; empty where it has none."""
     if path.is_dir():  # sharded
@@ -70,12 +109,7 @@ def hyperparameters(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def check_checkpoint(path: Path, class_path: str, resumes: bool) -> None:
     if path.is_dir() and (path / ".metadata").is_file():  # sharded, as FSDP writes them
         return
-    if not path.is_file():
-        # A run's folder, or a name in it without checkpoints/.
-        inside = path / "checkpoints" / "best.ckpt"
-        beside = path.parent / "checkpoints" / path.name
-        near = next((f"; did you mean {one}?" for one in (inside, beside) if one.is_file()), "")
-        raise ValueError(f"the checkpoint {path} does not exist, or is not a file{near}")
+    check_is_there(path)
     try:
         # torch does not look at the checksums that a checkpoint's zip has.
         if (broken := zipfile.ZipFile(path).testzip()) is not None:

@@ -10,6 +10,8 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch.cli import instantiate_class
 
+from training.checkpoint_names import check_source
+
 FIT = "gpu-learning fit"
 
 
@@ -193,14 +195,10 @@ def find_checkpoint(path: Path) -> tuple[Path, str]:
     Raises:
         ValueError: there is none.
     """
+    check_source(path)
     if path.is_file():
         return path, _said(path)
     for best in (path / "best.ckpt", path / "checkpoints" / "best.ckpt"):
         if best.is_file():
             return best, _said(best)
-    if not list(path.glob("*/checkpoints/best.ckpt")):
-        raise ValueError(
-            f"{path} is not a checkpoint and has no best.ckpt under it; name a file or a run, such "
-            "as logs/mnist_cnn/version_0"
-        )
     return best_checkpoint(path)

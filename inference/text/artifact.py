@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from inference.manifest import ArtifactFile, Manifest, read_manifest
+from inference.manifest import ArtifactFile, Manifest, read_manifest, usage
 from inference.runtimes.runtime import first_line
 from inference.text.cached_gpt import CachedGPT
 from inference.text.tokenizer import Tokenizer
@@ -54,10 +54,7 @@ def read_text_artifact(folder: Path, format: str | None = None) -> TextArtifact:
     """
     manifest = read_manifest(folder)
     if manifest.task != "text-generation":
-        remedy = "inference.load(folder)(array) runs it"
-        if manifest.task == "image-classification":
-            remedy = f"gpu-learning classify {folder} FILE"
-        raise ValueError(f"{folder} is not a language model but one for {manifest.task}: {remedy}")
+        raise ValueError(f"{folder} is not a language model but {usage(manifest)}")
     there = [name for name in BEST if name in manifest.files]
     name = format or next(iter(there), "")
     if name not in there:

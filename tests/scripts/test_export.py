@@ -61,6 +61,10 @@ def test_classify_says_what_is_wrong(
     (workplace / "empty").mkdir()
     assert "no image in empty" in gpu_learning("classify", artifact, "empty")[2]
     assert "does not exist" in gpu_learning("classify", "models/none", "one.png")[2]
+    code, _, err = gpu_learning("generate", artifact, "the cat")
+    assert code == 1
+    used = f"an image classifier; it runs with: gpu-learning classify {artifact} FILE"
+    assert f"{artifact} is not a language model but {used}" in err
     code, _, err = gpu_learning("classify", artifact, "one.png", "--runtime", "pt2-fp16")
     assert code == 1
     assert "has no pt2-fp16" in err

@@ -32,6 +32,22 @@ def model(artifact: Path, workplace: Path) -> Path:
     return Path(shutil.copytree(artifact, workplace / "models" / "mini_gpt"))
 
 
+def test_a_language_model_classifies_nothing(
+    gpu_learning, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.classify.load", None)  # not loaded for that
+    code, _, err = gpu_learning("classify", model, "a.png")
+    assert code == 1
+    used = f'a language model; it runs with: gpu-learning generate {model} "PROMPT"'
+    assert f"{model} is not an image classifier but {used}" in err
+    code, _, err = gpu_learning("generate", "models/mini_gtp", "the cat")
+    assert code == 1
+    assert "models/mini_gtp does not exist; did you mean models/mini_gpt?" in err
+    code, _, err = gpu_learning("serve", "model/")
+    assert code == 1
+    assert "model is not a folder; did you mean models/?" in err
+
+
 def test_text_goes_to_standard_output_and_speed_to_standard_error(gpu_learning, model) -> None:
     ask = ("generate", model, "the cat", "--max-new-tokens", 30, "--seed", 1)
     code, out, err = gpu_learning(*ask)
