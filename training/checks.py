@@ -5,7 +5,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from training.values import choice
 
 # Subcommand: what the model and the data module must have for it.
 _HOOKS = {
@@ -29,6 +33,10 @@ def check_settings(config: Any, keyed: Iterable[str], typed_rate: bool = False) 
             "--optimizer torch.optim.Adam"
         )
     trainer = config.trainer
+    for name, choices in _trainer_choices().items():
+        value = trainer.get(name)
+        if isinstance(value, str) and value.lower() not in choices:  # as Lightning reads most
+            raise ValueError(choice(f"--trainer.{name}", value, choices))
     for name in ("log_every_n_steps", "accumulate_grad_batches"):
         if (trainer.get(name) or 1) < 1 or trainer.get(name) == 0:
             raise ValueError(f"--trainer.{name} must be at least 1, got {trainer.get(name)}")
@@ -52,6 +60,16 @@ def check_settings(config: Any, keyed: Iterable[str], typed_rate: bool = False) 
             f"accelerator={trainer.accelerator} needs a CUDA GPU and torch sees none; "
             "gpu-learning doctor says why, --trainer.accelerator cpu trains without"
         )
+
+
+def _trainer_choices() -> dict[str, list[str]]:
+    """Names that the Trainer takes for arguments whose type allows any text."""
+    return {
+        "accelerator": ["auto", "gpu", *AcceleratorRegistry.available_accelerators()],
+        "strategy": ["auto", *StrategyRegistry.available_strategies()],
+        "gradient_clip_algorithm": ["norm", "value"],
+        "profiler": ["advanced", "pytorch", "simple", "xla"],
+    }
 
 
 def _refuse_unused_rate(config: Any) -> None:

@@ -39,7 +39,7 @@ from lightning_modules import *  # noqa: F403  --model takes the names of import
 from training.checkpoint_cli import CheckpointCLI
 from training.checks import check_parts, check_settings, check_subcommand
 from training.loggers import keep_history
-from training.parser import OneSentenceParser, explain, overridden
+from training.parser import OneSentenceParser, explain, overridden, typed
 from training.run_config import SaveFitConfig
 
 BASE_CONFIG = Path(__file__).parents[1] / "configs" / "trainer.yaml"
@@ -111,9 +111,13 @@ class TrainCLI(CheckpointCLI):
     def parse_arguments(self, parser: OneSentenceParser, args: list[str]) -> None:  # type: ignore[override]
         if said := overridden(args):
             parser.error(said)
-        typed = [argument.partition("=")[0] for argument in args]
-        self._typed_rate = bool({"--model.lr", "--model.init_args.lr"} & set(typed))
-        self.config = parser.parse_args(args)
+        names = [argument.partition("=")[0] for argument in args]
+        self._typed_rate = bool({"--model.lr", "--model.init_args.lr"} & set(names))
+        token = typed.set(args[1:])
+        try:
+            self.config = parser.parse_args(args)
+        finally:
+            typed.reset(token)
 
     def before_instantiate_classes(self) -> None:
         check_settings(self.config[self._name], KEYED_CALLBACKS, self._typed_rate)
@@ -194,10 +198,14 @@ class TrainCLI(CheckpointCLI):
                 said = _how_to_resume(self.trainer) if subcommand == "fit" else ""
                 raise KeyboardInterrupt(said) from None
             raise
-        except (RuntimeError, ModuleNotFoundError) as error:
+        except (IndexError, RuntimeError, ModuleNotFoundError) as error:
             said = " ".join(str(error).split())
             if "loading state_dict" in said:
                 said = f"{self.config[subcommand].ckpt_path} does not fit this model: {said}"
+            elif self.other_data:
+                path = self.config[subcommand].ckpt_path
+                said = f"{path} {self.other_data}, which does not fit it ({said}); use the "
+                said += "configuration that it was trained with"
             elif not _raised_by_lightning(error):
                 raise
             raise ValueError(said) from error

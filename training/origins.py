@@ -1,6 +1,6 @@
 """Where each value of a configuration was set: a file and its line, or the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,47 @@ def given_by(base: Path, name: str, argv: Sequence[str]) -> Given:
         argv: options of a fit.
     """
     root = _read(base.read_text(), name, 0)
+    for new in _in_order(argv):
+        root = _merge(root, new)
+    return root
+
+
+def located(argv: Sequence[str], key: str, value: str | None = None) -> tuple[str, str]:
+    """What an argument is called where it was given last, and the file that sets it.
+
+    Args:
+        argv: options of a command.
+        key: the end of its dotted name.
+        value: as text; None for any.
+
+    Returns:
+        ``("--model.lr", "")`` for an option, ``("model.init_args.lr", " (my.yaml:4)")`` for a line
+        of a file, and two empty texts where nothing sets it.
+    """
+    name, where = "", ""
+    for new in _in_order(argv):
+        for path, given in _leaves(new):
+            named = f".{path}".endswith(f".{key}")
+            if named and (value is None or str(given.content) == value):
+                typed = given.source.where == COMMAND_LINE
+                name, where = (f"--{path}", "") if typed else (path, f" ({given.source})")
+    return name, where
+
+
+def _leaves(given: Given, above: str = "") -> Iterator[tuple[str, Given]]:
+    """Plain values with their dotted names; items of a list have the list's."""
+    if isinstance(given.content, dict):
+        for key, value in given.content.items():
+            yield from _leaves(value, f"{above}.{key.rstrip('+')}".lstrip("."))
+        return
+    yield above, given
+    if isinstance(given.content, list):
+        for value in given.content:
+            yield from _leaves(value, above)
+
+
+def _in_order(argv: Sequence[str]) -> Iterator[Given]:
+    """What each option and each file sets."""
     position = 0
     while position < len(argv):
         option, equals, value = argv[position].partition("=")
@@ -53,11 +94,9 @@ def given_by(base: Path, name: str, argv: Sequence[str]) -> Given:
         if option in ("-c", "--config"):
             is_file = Path(value).is_file()
             text = Path(value).read_text() if is_file else value
-            new = _read(text, value if is_file else COMMAND_LINE, position, lines=is_file)
+            yield _read(text, value if is_file else COMMAND_LINE, position, lines=is_file)
         else:
-            new = _option(option.removeprefix("--"), value, position)
-        root = _merge(root, new)
-    return root
+            yield _option(option.removeprefix("--"), value, position)
 
 
 def find(node: Given | None, path: Sequence[str | int]) -> Given | None:

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import ismodule, signature
@@ -15,6 +16,8 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
 from training.config_files import missing
+from training.origins import located
+from training.values import wrong_value
 
 # Lines of jsonargparse's report that frame the reason without being it.
 _FRAME = (
@@ -29,6 +32,14 @@ _FRAME = (
 )
 
 
+# The options that are parsed: the parser of a class's arguments knows only its own.
+typed: ContextVar[Sequence[str]] = ContextVar("typed", default=())
+
+
+# What torch's base class takes itself, which stands in until a class is named.
+_NAMELESS = (("optimizer", "defaults", "Adam"), ("lr_scheduler", "last_epoch", "StepLR"))
+
+
 class OneSentenceParser(LightningArgumentParser):
     """LightningArgumentParser without the page of usage that jsonargparse puts before an error."""
 
@@ -39,21 +50,23 @@ class OneSentenceParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         parser = getattr(ex, "subcommand_parser", None) or self
         options = [action.dest for action in parser._actions]
-        print(f"gpu-learning: error: {explain(message, options)}", file=sys.stderr)
+        said = explain(message, options, typed.get())
+        print(f"gpu-learning: error: {said}", file=sys.stderr)
         self.exit(2)
 
 
-def explain(message: str, options: Iterable[str] = ()) -> str:
+def explain(message: str, options: Iterable[str] = (), given: Sequence[str] = ()) -> str:
     """One sentence for jsonargparse's ``message``; names like the wrong one are suggested.
 
     Args:
         message: what jsonargparse says, on one or many lines.
         options: dotted names that the parser knows.
+        given: the options of the command line.
     """
     if match := re.search(r"[Oo]ption '(init_args|class_path)\b", message):
         return f"{match[1]} belongs under model: or data:, and is indented below it"
     if match := re.search(r"Option '([^']+)' is not accepted", message):
-        return f"option '{match[1]}' is not accepted{_suggest(match[1], options)}"
+        return _not_accepted(match[1], list(options), given)
     if match := re.search(
         r"(?:does not accept option '|[Uu]nrecognized arguments: -*)([^\s=']+)", message
     ):
@@ -83,8 +96,10 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
         names = [name for name in dir(module) if not name.startswith("_")]
         names = [name for name in names if not ismodule(getattr(module, name))]
         return f"{match[1]} has no '{match[2]}'{_suggest(match[2], names)}"
+    if said := wrong_value(message, given):
+        return said
     if match := re.search(r"Expected a dot import path string: (\S+)", message):
-        base = re.search(r"<class '([\w.]+)'>", message)
+        base = re.search(r"<class '(\w+\.[\w.]+)'>", message)
         names = _class_names(base[1]) if base else []
         return f"there is no class '{match[1]}'{_suggest(match[1], names)}"
     if match := re.search(r"File does not exist: '([^']+)'", message):
@@ -105,19 +120,18 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     where = f"{'.'.join(dict.fromkeys(keys))}: " if keys else ""
     reason = "; ".join(dict.fromkeys(telling or lines))
     reason = re.sub(r"Expected a <class '(\w+)'>", r"expected \1", reason)
-    given = re.search(r"^\s*(?:- )?Given value: (.+)$", message, flags=re.MULTILINE)
-    if given and not re.search(r"\b[Gg]ot ", reason) and "Namespace(" not in given[1]:
-        reason += f", got {given[1]}"
-    reason = re.sub(r"Expected a typing\.Literal\[(.+?)\]\. Got value: (\S+)", _choices, reason)
-    reason = reason.replace(". Got value: ", ", got ")
-    if match := re.search(r"expected (?:tuple|list), got ([\w.,-]+)$", reason):
-        reason += f"; write [{match[1]}]"
     return where + reason
 
 
-def _choices(match: re.Match[str]) -> str:
-    """``must be one of images, tokens, got 'token'``."""
-    return f"must be one of {match[1].replace(chr(39), '')}, got {match[2]!r}"
+def _not_accepted(wrong: str, options: list[str], given: Sequence[str]) -> str:
+    name, where = located(given, wrong)
+    for part, own, example in _NAMELESS:
+        if name.startswith(f"--{part}.") and set(options) == {"help", own}:
+            return f"{name} needs its class before it: --{part} {example} {name} VALUE"
+    if not name.startswith("--"):
+        return f"option '{wrong}' is not accepted{_suggest(wrong, options)}{where}"
+    above = name.removesuffix(wrong)
+    return f"there is no option {name}{_suggest(wrong, options, above)}"
 
 
 def overridden(arguments: Sequence[str]) -> str:
@@ -176,10 +190,10 @@ def _subclasses(base: type) -> list[type]:
     return found
 
 
-def _suggest(wrong: str, names: Iterable[str]) -> str:
+def _suggest(wrong: str, names: Iterable[str], above: str = "") -> str:
     names = [name for name in dict.fromkeys(names) if name not in ("help", "config")]
     if near := get_close_matches(wrong, names, n=1):
-        return f"; did you mean '{near[0]}'?"
+        return f"; did you mean '{above}{near[0]}'?"
     if 0 < len(names) <= 16:
         return f"; it takes {', '.join(names)}"
     return "; --help lists what there is"

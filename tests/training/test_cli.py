@@ -90,6 +90,18 @@ def test_typos_get_the_nearest_name(gpu_learning, workplace: Path) -> None:
         ("--trainer.log_every_n_steps=0", "log_every_n_steps must be at least 1"),
         ("--trainer.accumulate_grad_batches=0", "accumulate_grad_batches must be at least 1"),
         ("--data.init_args.batch_size=0", "batch_size must be at least 1"),
+        ("--trainer.max_epochs=x", "error: --trainer.max_epochs: expected int, got x"),
+        ("--data.init_args.batch_size=many", "error: --data.init_args.batch_size: expected int, g"),
+        ("--model.lr=fast", "error: --model.lr: expected float, got fast"),
+        ("--model.init_args.hiden=3", "--model.init_args.hiden; did you mean '--model.init_args.h"),
+        ("--optimizer.lr=fast", "--optimizer.lr needs its class before it: --optimizer Adam --opt"),
+        ("--lr_scheduler.step_size=2", "--lr_scheduler.step_size needs its class before it: --lr"),
+        ("--trainer.precision=fp8", "error: --trainer.precision must be one of 16, 16-mixed, 16-"),
+        ("--trainer.accelerator=gpuu", "got 'gpuu'; did you mean gpu?"),
+        ("--trainer.strategy=dpd", "got 'dpd'; did you mean ddp?"),
+        ("--trainer.gradient_clip_algorithm=nrom", "must be one of norm, value, got 'nrom'; did"),
+        ("--trainer.profiler=simpel", "did you mean simple?"),
+        ("--trainer.logger=x", "there is no class 'x'"),
         ("--trainer.devices=foo", "the trainer cannot be built so"),
         ("--ckpt_path=configs", "does not exist, or is not a file"),
         ("--model.init_args.lr=.nan", "must be a number above 0, got lr nan"),
@@ -103,6 +115,11 @@ def test_typos_get_the_nearest_name(gpu_learning, workplace: Path) -> None:
 def test_values_that_cannot_be(gpu_learning, option: str, expected: str) -> None:
     _, said = bad(gpu_learning, *DIGITS, option)
     assert expected in said
+
+
+def test_a_wrong_argument_of_an_optimizer(gpu_learning) -> None:
+    _, said = bad(gpu_learning, *DIGITS, "--optimizer=Adam", "--optimizer.lr=fast")
+    assert said.endswith("error: --optimizer.lr: expected float, got fast")
 
 
 @pytest.mark.parametrize("rate", ["0.01", "0.001"])
