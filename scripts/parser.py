@@ -40,9 +40,16 @@ class Parser(argparse.ArgumentParser):
             near = _suggest(match[1], choices) or f"; choose from {', '.join(choices)}"
             where = message[: match.start()].removeprefix("argument ")
             message = f"{where}there is no {match[1]!r}{near}"
+        if match := re.fullmatch(r"the following arguments are required: ([^,]+)", message):
+            message += self._told(match[1])
         print(f"gpu-learning: error: {message}", file=sys.stderr)
         print(f"{self._brief()}; --help says more", file=sys.stderr)
         self.exit(2)
+
+    def _told(self, missing: str) -> str:
+        """What an argument is, from its help."""
+        told = (one.help for one in self._actions if missing in (one.dest, one.metavar))
+        return next((f" ({text})" for text in told if text), "")
 
     def _brief(self) -> str:
         """``usage: gpu-learning generate [OPTIONS] model [prompt]``."""

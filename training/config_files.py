@@ -5,12 +5,15 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 import yaml
 
 
 def check_config_files(argv: Sequence[str]) -> None:
     """Ends the process with exit code 2 and one sentence if a file after ``-c`` cannot be used."""
+    if len(argv) > 1 and re.fullmatch(r"[^-].*\.ya?ml", argv[1]):
+        _stop(f"a configuration is named with -c: -c {argv[1]}")
     named = [
         following if argument in ("-c", "--config") else argument.partition("=")[2]
         for argument, following in zip(argv, [*argv[1:], ""], strict=True)
@@ -26,8 +29,12 @@ def check_config_files(argv: Sequence[str]) -> None:
             said = fault
         else:
             continue
-        print(f"gpu-learning: error: {said}", file=sys.stderr)
-        raise SystemExit(2)
+        _stop(said)
+
+
+def _stop(said: str) -> NoReturn:
+    print(f"gpu-learning: error: {said}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def yaml_fault(

@@ -104,6 +104,8 @@ def explain(message: str, options: Iterable[str] = (), given: Sequence[str] = ()
         return f"there is no class '{match[1]}'{_suggest(match[1], names)}"
     if match := re.search(r"File does not exist: '([^']+)'", message):
         return f"there is no {missing(Path(match[1]))}"
+    if message == "argument -c/--config: expected one argument":
+        return "-c needs a file after it: -c configs/digits_cnn.yaml"
     if "arguments are required" in message and re.search(r"\b\w+\.(model|data)\b", message):
         return "a model and its data are needed: name an experiment, as -c configs/digits_cnn.yaml"
     if match := re.fullmatch(r"the following arguments are required: (\w+)", message):

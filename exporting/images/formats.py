@@ -8,6 +8,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -160,7 +161,9 @@ def check_formats(names: list[str], device: str) -> None:
         raise ValueError(f"no format given; there are {', '.join(FORMATS)}")
     for name in names:
         if name not in FORMATS:
-            raise ValueError(f"there is no format {name!r}; there are {', '.join(FORMATS)}")
+            near = get_close_matches(name, FORMATS, n=1)
+            meant = f"; did you mean {near[0]}? There" if near else "; there"
+            raise ValueError(f"there is no format {name!r}{meant} are {', '.join(FORMATS)}")
         missing = [package for package in FORMATS[name].needs if not find_spec(package)]
         if missing:
             extras = ",".join(dict.fromkeys(("dev", "export", FORMATS[name].extra)))

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 BENCHMARKS = {
     "fit": ("scripts.bench.fit", "seconds of Trainer.fit and a metric over seeds"),
@@ -29,6 +30,11 @@ def main(argv: Sequence[str]) -> int:
         asked = len(argv) > 1 and argv[1] in ("-h", "--help")
         rows = "\n".join(f"  {name:<9} {text}" for name, (_, text) in BENCHMARKS.items())
         usage = f"usage: gpu-learning bench NAME [OPTIONS]\n\nbenchmarks:\n{rows}"
+        if not asked and len(argv) > 1:
+            near = get_close_matches(argv[1], BENCHMARKS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(BENCHMARKS)}"
+            print(f"gpu-learning: error: no benchmark {argv[1]!r}; {hint}", file=sys.stderr)
+            return 2
         print(usage, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     return importlib.import_module(BENCHMARKS[argv[1]][0]).main(argv[1:])

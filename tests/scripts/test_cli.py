@@ -26,6 +26,15 @@ def test_unknown_command_suggests_the_nearest(gpu_learning) -> None:
     assert "did you mean doctor?" in err
 
 
+def test_unknown_benchmark_suggests_the_nearest(gpu_learning) -> None:
+    assert gpu_learning("bench", "trian") == (
+        2,
+        "",
+        "gpu-learning: error: no benchmark 'trian'; did you mean train?\n",
+    )
+    assert "there are fit, ladder, " in gpu_learning("bench", "zzzzz")[2]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_main(name: str) -> None:
     assert callable(importlib.import_module(COMMANDS[name][0]).main)

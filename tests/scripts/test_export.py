@@ -113,7 +113,7 @@ def test_export_says_what_is_wrong(workplace: Path, gpu_learning: Command, artif
         (["logs/none"], "not a checkpoint and has no best.ckpt"),
         (["junk.ckpt", "--name", "junk"], "cannot be read as a checkpoint"),
         (["moved.ckpt"], "name the model with --name"),
-        ([best, "--format", "onx"], "there is no format 'onx'"),
+        ([best, "--format", "onx"], "there is no format 'onx'; did you mean onnx? There are "),
         ([best, "--name", "a/../.."], "cannot name a model"),
     ):
         code, out, err = gpu_learning("export", *arguments, "--device", "cpu")

@@ -20,6 +20,8 @@ import pytest
         ),
         ("generate models/x --seed q", "argument --seed: invalid int value: 'q'"),
         ("lessons hint", "the following arguments are required: lesson"),
+        ("lessons run", "arguments are required: lesson (its step or name, for example 9)\n"),
+        ("export", "arguments are required: source (checkpoint, run folder or logs/<exp"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_one_line_of_usage(

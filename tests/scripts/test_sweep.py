@@ -167,6 +167,13 @@ def test_runs_of_a_study_that_is_gone(gpu_learning: Run, workplace: Path) -> Non
     assert "holds runs of trials" in bad(gpu_learning, "sweep", sweep_file())[1]
 
 
+def test_an_experiment_or_a_mistyped_file_is_no_sweep(gpu_learning: Run, workplace: Path) -> None:
+    _, said = bad(gpu_learning, "sweep", "configs/digits_cnn.yaml")
+    assert "this is an experiment; a sweep names it under its key config" in said
+    _, said = bad(gpu_learning, "sweep", "configs/sweeps/digit_cnn.yaml")
+    assert "did you mean configs/sweeps/digits_cnn.yaml?" in said
+
+
 def test_wrong_usage(gpu_learning: Run, workplace: Path) -> None:
     for options in (["--trials=0"], ["--heartbeat=0"], ["--trial=3"]):
         assert gpu_learning("sweep", sweep_file(), *options)[0] == 2

@@ -22,6 +22,13 @@ def test_a_missing_file_is_wrong_usage(argv: list[str], capsys, workplace: Path)
     assert ("did you mean ok.yaml?" in said) == (argv[-1] == "oky.yaml")
 
 
+def test_a_file_without_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        check_config_files(["fit", "my.yaml"])
+    said = "a configuration is named with -c: -c my.yaml"
+    assert capsys.readouterr().err == f"gpu-learning: error: {said}\n"
+
+
 @pytest.mark.parametrize("name", ["digits_cnn", "configs/digits_cnn"])
 def test_an_experiment_named_without_its_file_is_suggested(
     name: str, workplace: Path, capsys: pytest.CaptureFixture[str]

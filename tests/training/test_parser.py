@@ -43,6 +43,7 @@ from training.parser import explain, overridden
         ),
         ("Expected a <class 'tuple'>. Got value: 4,8", "expected tuple, got 4,8; write [4,8]"),
         ("File does not exist: '/nowhere/a.yaml'", "there is no /nowhere/a.yaml, and no folder /n"),
+        ("argument -c/--config: expected one argument", "-c needs a file after it: -c configs/d"),
         ("something else", "something else"),
     ],
 )

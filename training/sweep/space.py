@@ -15,7 +15,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from training.config_files import yaml_fault
+from training.config_files import missing, yaml_fault
 
 _RANGE = ("low", "high", "log", "step")
 
@@ -111,7 +111,7 @@ def read_sweep(path: Path) -> Sweep:
         ValueError: what it must not be, with the key.
     """
     if not path.is_file():
-        raise ValueError(f"there is no sweep file {path}")
+        raise ValueError(f"there is no sweep file {missing(path)}")
     if fault := yaml_fault(path, f"a sweep is a mapping with the keys {', '.join(_KEYS)}"):
         raise ValueError(fault)
     try:
@@ -121,6 +121,11 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def _sweep(tree: dict[Any, Any]) -> Sweep:
+    if "model" in tree and "space" not in tree:
+        raise ValueError(
+            "this is an experiment; a sweep names it under its key config, as in "
+            "configs/sweeps/digits_cnn.yaml"
+        )
     _refuse_unknown(tree, _KEYS)
     for key in ("config", "space"):
         if key not in tree:
