@@ -33,7 +33,7 @@ def check_is_there(path: Path) -> None:
 
 
 def check_source(path: Path) -> None:
-    """Raises ValueError if a path is not a file, and not the folder of a run or of an experiment."""
+    """Raises ValueError if a path is neither a file nor the folder of a run or an experiment."""
     bests = (path / "best.ckpt", path / "checkpoints" / "best.ckpt")
     if path.is_file() or any(map(Path.is_file, bests)) or _has(path, "*/checkpoints/best.ckpt"):
         return
