@@ -137,11 +137,12 @@ def nearest(folder: Path) -> str:
 def usage(manifest: "Manifest") -> str:
     """What an artifact is and the command that runs it, as the end of a sentence."""
     folder = manifest.folder
-    if manifest.task == "text-generation":
-        return f'a language model; it runs with: gpu-learning generate {folder} "PROMPT"'
-    if manifest.task == "image-classification":
-        return f"an image classifier; it runs with: gpu-learning classify {folder} FILE"
-    return f"a model of numbers; it runs in Python: inference.load({str(folder)!r})(array)"
+    commands = {
+        "text-generation": f'gpu-learning generate {folder} "PROMPT"',
+        "image-classification": f"gpu-learning classify {folder} FILE",
+    }
+    command = commands.get(manifest.task, f"inference.load({str(folder)!r})(array) in Python")
+    return f"a model for {manifest.task}: {command}"
 
 
 def read_manifest(folder: str | Path) -> Manifest:

@@ -63,7 +63,7 @@ def test_classify_says_what_is_wrong(
     assert "does not exist" in gpu_learning("classify", "models/none", "one.png")[2]
     code, _, err = gpu_learning("generate", artifact, "the cat")
     assert code == 1
-    used = f"an image classifier; it runs with: gpu-learning classify {artifact} FILE"
+    used = f"a model for image-classification: gpu-learning classify {artifact} FILE"
     assert f"{artifact} is not a language model but {used}" in err
     code, _, err = gpu_learning("classify", artifact, "one.png", "--runtime", "pt2-fp16")
     assert code == 1

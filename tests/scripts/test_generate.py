@@ -38,7 +38,7 @@ def test_a_language_model_classifies_nothing(
     monkeypatch.setattr("scripts.classify.load", None)  # not loaded for that
     code, _, err = gpu_learning("classify", model, "a.png")
     assert code == 1
-    used = f'a language model; it runs with: gpu-learning generate {model} "PROMPT"'
+    used = f'a model for text-generation: gpu-learning generate {model} "PROMPT"'
     assert f"{model} is not an image classifier but {used}" in err
     code, _, err = gpu_learning("generate", "models/mini_gtp", "the cat")
     assert code == 1
