@@ -62,7 +62,7 @@ def test_training_and_validation_share_a_chart(logger: CurvesLogger) -> None:
     run = Path(logger.log_dir)
     val, own = scalars(run / "val"), scalars(run)
     assert set(val) == {"curves/loss", "curves/acc"}
-    assert own["curves/loss"][:3] == [4, 9, 14]
+    assert own["curves/loss"][:3] == own["curves/acc"][:3] == [4, 9, 14]
     assert len(val["curves/loss"]) == 2
     assert {"curves/loss", "curves/lr", "test/acc", "test/loss"} <= set(own)
     assert not {"epoch", "curves/epoch"} & set(own)
