@@ -53,6 +53,28 @@ def test_a_fit_without_an_export_names_the_command(gpu_learning, workplace: Path
     )
 
 
+def test_a_run_has_the_name_that_was_given(gpu_learning, workplace: Path) -> None:
+    fit = ("fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=1")
+    for arguments in (("--trainer.logger.version=lr_0.01", "--model.init_args.lr=0.01"), ()):
+        code, out, err = gpu_learning(*fit, *arguments)
+        assert code == 0, err
+    assert "run: logs/digits_cnn/version_0\n" in out
+    runs = Path("logs/digits_cnn")
+    assert {path.name for path in runs.iterdir()} == {"lr_0.01", "version_0"}
+    # A name is as good as a number where a run is looked up, and TensorBoard lists folders.
+    code, _, err = gpu_learning("test", "-c", "configs/digits_cnn.yaml")
+    assert code == 0, err
+    assert "gpu-learning: takes logs/digits_cnn/lr_0.01/checkpoints/best.ckpt (val/acc " in err
+    assert (runs / "lr_0.01" / "predictions.png").is_file()
+    for name, said in (
+        ("lr_0.01", "logs/digits_cnn/lr_0.01 holds the checkpoints of another run"),
+        ("a/b", "the logger's version 'a/b' cannot name a run's folder; take a name without"),
+    ):
+        code, _, err = gpu_learning(*fit, f"--trainer.logger.version={name}")
+        assert (code, said in err) == (1, True), err
+    assert len(list(runs.iterdir())) == 2
+
+
 def test_a_fit_without_tensorboard_does_not_name_it(gpu_learning, workplace: Path) -> None:
     csv = "--trainer.logger=lightning.pytorch.loggers.CSVLogger"
     code, out, err = gpu_learning(
