@@ -89,3 +89,33 @@ def test_a_test_without_a_checkpoint_names_the_fit(gpu_learning, workplace: Path
     code, _, err = gpu_learning("test", "-c", "configs/digits_cnn.yaml")
     assert code == 1
     assert "train first: gpu-learning fit -c configs/digits_cnn.yaml\n" in err
+
+
+@pytest.mark.parametrize(
+    ("monitor", "said"),
+    [
+        ("val/accuracy", "; there is val/acc, val/loss (did you mean 'val/acc'?); name one of"),
+        ("val_loss", "; there is val/acc, val/loss (did you mean 'val/loss'?); name one of"),
+        ("f1", "; there is val/acc, val/loss; name one of them and its direction, such as"),
+    ],
+)
+def test_an_unknown_monitor_is_refused_before_the_training(
+    gpu_learning, workplace: Path, monitor: str, said: str
+) -> None:
+    code, out, err = gpu_learning(
+        "fit", "-c", "configs/digits_cnn.yaml", f"--checkpoint.monitor={monitor}"
+    )
+    assert code == 1
+    assert err.splitlines()[-1].startswith("gpu-learning: ")
+    assert f"monitor {monitor!r} is not logged{said}" in err.splitlines()[-1]
+    assert "epoch 1" not in out
+    assert not any((workplace / "logs").glob("*"))
+
+
+def test_what_training_logs_can_be_the_monitor(gpu_learning, workplace: Path) -> None:
+    code, out, err = gpu_learning(
+        *("fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=1"),
+        *("--checkpoint.monitor=train/loss", "--checkpoint.mode=min"),
+    )
+    assert code == 0, err
+    assert "best.ckpt (train/loss " in out
