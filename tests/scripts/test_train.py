@@ -32,6 +32,7 @@ def test_what_a_fit_exported_is_used_next_and_replaced_aloud(
     assert code == 0, err
     assert err.index("exporting to models/mini_gpt ...") < err.index("replaced models/mini_gpt, ")
     assert "which had tokenizer, safetensors\n" in err
+    assert "replaced models/mini_gpt, one as good as this (bits per character " in err
 
 
 @pytest.mark.slow
