@@ -92,7 +92,7 @@ def cross_entropy_(logits: Tensor, targets: Tensor, scale: Tensor, vocab_size: i
         scale,
         IGNORE,
         BLOCK=block,
-        num_warps=min(max(block // 512, 1), 8),
+        num_warps=min(max(block // 256, 1), 16),
     )
     return losses
 
@@ -124,7 +124,8 @@ def linear_cross_entropy(
     losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
     grad_hidden = torch.empty_like(hidden)
     count = len(weight)
-    padded = F.pad(weight, (0, 0, 0, -count % ALIGN))  # (width, C)
+    missing = -count % ALIGN
+    padded = F.pad(weight, (0, 0, 0, missing)) if missing else weight  # (width, C)
     grad_weight = torch.zeros_like(padded[: 0 if frozen else None], dtype=torch.float32)
     for start in range(0, len(hidden), rows):
         part = slice(start, start + rows)

@@ -176,11 +176,14 @@ def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: i
         targets: tokens (...), of which -100 does not count.
         vocab_size: V, where weight has more rows, which are padding; 0 for all of them.
     """
+    # Without a gradient of the weight there is memory for more rows, with which the product for the
+    # hidden vectors, a narrow one, has tiles for more of a large GPU's multiprocessors.
     frozen = not weight.requires_grad
+    count = 2 * ROWS if frozen else ROWS
     kind = hidden.device.type
     if torch.is_autocast_enabled(kind):  # autocast knows torch's own operators alone
         dtype = torch.get_autocast_dtype(kind)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
     with torch.autocast(kind, enabled=False):
         rows = hidden.flatten(0, -2)
-        return _cross_entropy(rows, weight, targets.flatten(), ROWS, vocab_size, frozen)[0]
+        return _cross_entropy(rows, weight, targets.flatten(), count, vocab_size, frozen)[0]
