@@ -3,6 +3,7 @@ PYTHON ?= python3
 LOCK ?= requirements.lock
 EXTRAS ?= dev,export,kernels,llm,serve,sweep
 DATA ?= digits
+RUNS ?= logs
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
@@ -58,8 +59,11 @@ format: $(ALL)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# All runs, or those of one experiment, whose curves can be compared: RUNS=logs/digits_cnn
 tensorboard: $(CORE)
-	$(BIN)/tensorboard --logdir logs
+	@test -d '$(RUNS)' || echo "there is no folder $(RUNS) yet$(if $(wildcard logs/*),; there is $(wildcard logs/*))" >&2
+	@test '$(RUNS)' != logs || echo "shows the runs of all experiments; of one: make tensorboard RUNS=logs/EXPERIMENT"
+	$(BIN)/tensorboard --logdir '$(RUNS)'
 
 # The newest versions that fit together; the second lock keeps the last torch built for CUDA 12.
 lock: $(ALL)

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import nullcontext
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,9 +47,10 @@ class BestAndLast(ModelCheckpoint):
             take a millisecond would otherwise do little but write.
 
     Raises:
-        ValueError: nothing logs ``monitor``; ``every_n_epochs`` below 1; the run has a
-            StochasticWeightAveraging, whose weights no checkpoint would hold; one that resumes has
-            a LearningRateFinder or BatchSizeFinder.
+        ValueError: nothing logs ``monitor``, which is known before the training where Lightning
+            checks the validation first (``num_sanity_val_steps``); ``every_n_epochs`` below 1; the
+            run has a StochasticWeightAveraging, whose weights no checkpoint would hold; one that
+            resumes has a LearningRateFinder or BatchSizeFinder.
 
     Example::
 
@@ -155,13 +157,7 @@ class BestAndLast(ModelCheckpoint):
         self._ctrl_c.raise_if_asked()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        judged = self.monitor is not None and not trainer.sanity_checking
-        if judged and self.monitor not in trainer.callback_metrics:
-            logged = ", ".join(sorted(trainer.callback_metrics))
-            raise ValueError(
-                f"monitor {self.monitor!r} is not logged; there is {logged}; name one of them and "
-                "its direction, such as --checkpoint.monitor val/loss --checkpoint.mode min"
-            )
+        self._check_monitor(trainer)
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         self._validated = trainer.global_step
@@ -176,6 +172,22 @@ class BestAndLast(ModelCheckpoint):
         if self._steps_due(trainer) or self._ends(trainer):
             self._write_last(trainer)
         self._ctrl_c.raise_if_asked()
+
+    def _check_monitor(self, trainer: pl.Trainer) -> None:
+        """Refuses what nothing logs, where Lightning checks the validation before the training."""
+        logged = sorted(trainer.callback_metrics)
+        if self.monitor is None or self.monitor in logged:
+            return
+        # What training logs is not known yet, nor what a module keeps from that check.
+        if trainer.sanity_checking and (self.monitor.startswith("train/") or not logged):
+            return
+        near = get_close_matches(self.monitor, logged, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(
+            f"monitor {self.monitor!r} is not logged; there is {', '.join(logged)}{meant}; name "
+            "one of them and its direction, such as --checkpoint.monitor val/loss "
+            "--checkpoint.mode min"
+        )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning calls this for an epoch cut short as well, and counts it as processed.

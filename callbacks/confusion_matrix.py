@@ -24,7 +24,7 @@ def confusion_figure(counts: Tensor, names: Sequence[str] | None = None) -> Figu
     counts = counts.cpu()
     classes = range(len(counts))
     share = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    side = max(7.0, 0.45 * len(counts))
+    side = max(5.0, 0.45 * len(counts))  # five inches: TensorBoard shrinks them little
     figure = Figure(figsize=(side, 0.915 * side), layout="constrained")
     axes = figure.add_subplot(
         xlabel="predicted", ylabel="true", xticks=list(classes), yticks=list(classes)

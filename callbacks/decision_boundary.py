@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 
-from callbacks.tensorboard import add_figure
+from callbacks.tensorboard import add_figure, enlarge_text
 
 GRID = 120
 
@@ -45,7 +45,8 @@ class DecisionBoundary(pl.Callback):
 
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        add_figure(trainer, self._draw(trainer.datamodule), "images/boundary", "boundary.png")  # type: ignore[attr-defined]
+        figure = enlarge_text(self._draw(trainer.datamodule))  # type: ignore[attr-defined]
+        add_figure(trainer, figure, "images/boundary", "boundary.png")
 
     def _draw(self, data: Any) -> Figure:
         columns = 2 if len(self._seen) > 1 else 1
@@ -67,5 +68,5 @@ class DecisionBoundary(pl.Callback):
                 axes.plot(of[:, 0], of[:, 1], marker, color="black", markersize=4, alpha=0.7)
             panels.append(axes)
         if image is not None:
-            figure.colorbar(image, ax=panels, label="probability of class 1 (circles)")
+            figure.colorbar(image, ax=panels, label="probability of class 1 (o)")
         return figure

@@ -7,7 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 
-from exporting.commit import check_name, check_target, formats_in
+from exporting.commit import check_name, check_target
+from exporting.replaced import describe_replaced, earlier_manifest
 
 
 class ExportBest(pl.Callback, ABC):
@@ -45,9 +46,9 @@ class ExportBest(pl.Callback, ABC):
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if not best:
             raise ValueError("the fit left no checkpoint to export; train for an epoch at least")
-        before = ", ".join(formats_in(self.folder))
+        before = earlier_manifest(self.folder)
         rank_zero_info(f"exporting to {self.folder} ...")
         manifest = self.export(Path(best), trainer, pl_module)
         self.written = True
-        replaced = f"; replaced one which had {before}" if before else ""
+        replaced = f"; replaced {describe_replaced(before, manifest)}" if before else ""
         rank_zero_info(f"{self.folder}: {', '.join(manifest['files'])}{replaced}")

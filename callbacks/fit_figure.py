@@ -6,7 +6,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.tensorboard import add_figure
+from callbacks.tensorboard import add_figure, enlarge_text
 
 
 def draw_fit(x: Tensor, y: Tensor, curves: dict[str, tuple[Tensor, Tensor]]) -> Figure:
@@ -46,4 +46,5 @@ class FitFigure(pl.Callback):
         with torch.no_grad():
             predicted = pl_module(wide)
         curve = (wide.cpu(), predicted.cpu())
-        add_figure(trainer, draw_fit(x.cpu(), y.cpu(), {"net": curve}), "images/fit", "fit.png")
+        figure = enlarge_text(draw_fit(x.cpu(), y.cpu(), {"net": curve}))
+        add_figure(trainer, figure, "images/fit", "fit.png")

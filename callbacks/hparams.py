@@ -12,23 +12,20 @@ from torch.utils.tensorboard.summary import hparams
 from callbacks.lr_scheduler import LRSchedulerCallback
 from callbacks.tensorboard import CurvesLogger, curve, tensorboards
 
-_FIRST = ("lr", "schedule", "batch_size", "max_epochs", "max_steps")
-
 
 class HParams(pl.Callback):
-    """Lists the hyperparameters beside ``metrics`` on TensorBoard's HParams page.
+    """Lists the hyperparameters of a run on TensorBoard's HParams page; what is None is left out.
 
-    The page reads each metric from the scalar of the same name, so a run shows its validation
-    accuracy while it trains, and never a placeholder. It shows five hyperparameters until more are
-    asked for: the optimizer's learning rate, its ``schedule``, the batch size, the length of the
-    run and what a sweep varies come first. What is None is left out.
+    A run does not know which of them differ between runs, so it says nothing about it: TensorBoard
+    compares the runs that it shows and puts first what differs. It finds the metrics itself, too.
 
     Args:
-        metrics: names of logged scalars. The page's diagrams leave out a run that lacks one of
-            them, as runs lack ``test/...`` that were not tested.
+        metrics: names of logged scalars, to have these alone beside the hyperparameters.
+            TensorBoard then takes the columns from the first run that names some, compares
+            nothing, and its diagrams leave out a run that lacks one of the metrics.
     """
 
-    def __init__(self, metrics: tuple[str, ...] = ("val/acc", "val/loss")) -> None:
+    def __init__(self, metrics: tuple[str, ...] = ()) -> None:
         self.metrics = metrics
         self.values: dict[str, Any] = {}  # listed as well: what a sweep varies beyond the modules
 
@@ -47,18 +44,17 @@ class HParams(pl.Callback):
         }
         for logger in tensorboards(trainer):
             writer = logger.experiment._get_file_writer()
-            summaries = hparams(plain, dict.fromkeys(self.metrics))
-            self._arrange(summaries[0], isinstance(logger, CurvesLogger))
-            for summary in summaries:
+            page, *session = hparams(plain, dict.fromkeys(self.metrics))
+            if self.metrics:
+                self._name_metrics(page, isinstance(logger, CurvesLogger))
+                session.insert(0, page)
+            for summary in session:
                 writer.add_summary(summary)
 
-    def _arrange(self, summary: Any, curves: bool) -> None:
-        """Sets what torch leaves out of the page's description: order, and folders of metrics."""
+    def _name_metrics(self, summary: Any, curves: bool) -> None:
+        """Sets what torch leaves out of the page's description: names and folders of metrics."""
         plugin = summary.value[0].metadata.plugin_data
         page = HParamsPluginData.FromString(plugin.content)
-        for column in page.experiment.hparam_infos:
-            # TensorBoard sorts those that differ between runs before the others.
-            column.differs = column.name in (*_FIRST, *self.values)
         for name, column in zip(self.metrics, page.experiment.metric_infos, strict=True):
             column.display_name = name
             if curves:

@@ -9,9 +9,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.tensorboard import add_figure
+from callbacks.tensorboard import add_figure, font_size
 
-_SHORT, _LONGEST = 6, 16  # characters of class names: in the large font, and at all
+_SIDE = 1.25  # inches of an image
+_SHORT, _LONGEST = 2, 14  # characters of class names: of eight to a row, and at all
+_WIDTH = 0.62  # of a letter, as a share of the font's size
 
 
 def prediction_figure(
@@ -29,29 +31,44 @@ def prediction_figure(
         probabilities: (N, C).
         labels: (N,).
         title: title of the figure.
-        columns: images per row, at most.
+        columns: images per row, at most; half as many where the names are long.
         names: of the classes; their numbers if None.
     """
     names = names or [str(number) for number in range(probabilities.shape[1])]
-    confidence, predicted = probabilities.max(dim=1)
-    columns = max(3, min(columns, len(images)))  # three are as wide as the title
+    short = max(map(len, names)) <= _SHORT
+    captions = _captions(probabilities, labels, names, " " if short else "\n")
+    columns = max(3, min(columns if short else columns // 2, len(images)))  # a title's width
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(columns * 1.25, max(rows, 1) * 1.55 + 0.5), layout="constrained")
-    figure.suptitle(title)
+    lines = [caption.split("\n") for caption in captions]
+    longest = max((len(line) for caption in lines for line in caption), default=1)
+    title_size = font_size(columns * _SIDE)
+    size = min(title_size, 72 * _SIDE / (_WIDTH * longest))
+    row = _SIDE + 0.1 + max(map(len, lines), default=0) * 1.3 * size / 72
+    height = max(rows, 1) * row + 2 * title_size / 72
+    figure = Figure(figsize=(columns * _SIDE, height), layout="constrained")
+    figure.suptitle(title, fontsize=title_size)
     for index, image in enumerate(images):
         axes = figure.add_subplot(rows, columns, index + 1, xticks=[], yticks=[])
         shown = image[0] if len(image) == 1 else image.permute(1, 2, 0).clamp(0, 1)
         axes.imshow(shown.numpy(), cmap="gray")
-        right = predicted[index] == labels[index]
-        caption = f"{_short(names[int(predicted[index])])}  {confidence[index]:.0%}"
-        if not right:
-            caption += f"\nis {_short(names[int(labels[index])])}"
-        size = 10 if max(map(len, names)) < _SHORT else 7
-        axes.set_title(caption, fontsize=size, color="black" if right else "crimson")
+        right = probabilities[index].argmax() == labels[index]
+        axes.set_title(captions[index], fontsize=size, color="black" if right else "crimson")
     return figure
 
 
-def _short(name: str) -> str:
+def _captions(
+    probabilities: Tensor, labels: Tensor, names: Sequence[str], between: str
+) -> list[str]:
+    """Prediction, its probability and, where it is wrong, the truth."""
+    captions = []
+    confidence, predicted = probabilities.max(dim=1)
+    for share, guess, truth in zip(confidence, predicted, labels, strict=True):
+        told = f"{_shortened(names[int(guess)])}{between}{share:.0%}"
+        captions.append(told if guess == truth else f"{told}\nis {_shortened(names[int(truth)])}")
+    return captions
+
+
+def _shortened(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}\u2026"
 
 

@@ -8,8 +8,11 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 VAL = "val"
+# Pixels across at which TensorBoard shows an image, and how high a letter must then be.
+_SHOWN, _LEGIBLE = 350, 10
 
 
 class CurvesLogger(TensorBoardLogger):
@@ -66,6 +69,21 @@ def curve(name: str) -> tuple[str, str]:
 def tensorboards(trainer: pl.Trainer) -> list[TensorBoardLogger]:
     """The run's TensorBoard loggers; usually one."""
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def font_size(width: float) -> float:
+    """Points for text in a figure of ``width`` inches that is read when TensorBoard shrinks it."""
+    return max(10.0, 72 * width * _LEGIBLE / _SHOWN)
+
+
+def enlarge_text(figure: Figure) -> Figure:
+    """Gives the text of a figure, ticks included, that size at least; returns the figure."""
+    size = font_size(figure.get_figwidth())
+    for axes in figure.axes:
+        axes.tick_params(labelsize=size)
+    for text in figure.findobj(Text):
+        text.set_fontsize(max(size, text.get_fontsize()))  # type: ignore[attr-defined]
+    return figure
 
 
 def add_figure(trainer: pl.Trainer, figure: Figure, tag: str, file: str = "") -> None:

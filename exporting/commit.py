@@ -93,18 +93,6 @@ def check_target(folder: Path) -> None:
         )
 
 
-def formats_in(folder: Path) -> list[str]:
-    """What the artifact that an export is about to replace consists of; nothing if there is none.
-
-    A damaged manifest is replaced as a whole one is.
-    """
-    try:
-        document = json.loads((folder / MANIFEST).read_text())
-        return [*document["files"], *document.get("folders", {})]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
     """An empty folder beside ``models/NAME`` in which the artifact is built, and then removed.

@@ -15,8 +15,9 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser(helps=bool({"-h", "--help"} & set(argv))).parse_args(argv[1:])
     check_source(arguments.source)
 
-    from exporting.commit import check_name, check_target, formats_in
+    from exporting.commit import check_name, check_target
     from exporting.images import DEFAULT, export, read_source
+    from exporting.replaced import earlier_manifest
     from exporting.text import TEXT_DEFAULT, export_text, is_text_checkpoint, read_text_source
     from training.runs import find_checkpoint
 
@@ -30,14 +31,14 @@ def main(argv: Sequence[str]) -> int:
     asked = default if arguments.format is None else arguments.format
     formats = [text.strip() for text in asked.split(",") if text.strip()]
     folder = arguments.models / name
-    before = formats_in(folder)
+    before = earlier_manifest(folder)
     if is_text and (arguments.model or arguments.data):
         raise ValueError("a language model's checkpoint needs neither --model nor --data")
     if is_text:
         source = read_text_source(checkpoint, arguments.root)
         _say(f"exporting to {folder} ...")
         manifest = export_text(source, folder, formats)
-        _say_replaced(folder, before)
+        _say_replaced(folder, before, manifest)
         print(json.dumps(manifest, indent=2)) if arguments.json else _print_text(manifest, folder)
         return 0
     device = arguments.device
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     source = read_source(checkpoint, arguments.root, arguments.model, arguments.data)
     _say(f"exporting to {folder} ...")
     manifest = export(source, folder, formats, device)
-    _say_replaced(folder, before)
+    _say_replaced(folder, before, manifest)
     if arguments.json:
         print(json.dumps(manifest, indent=2))
     else:
@@ -93,9 +94,11 @@ def _say(sentence: str) -> None:
     print(f"gpu-learning: {sentence}", file=sys.stderr, flush=True)
 
 
-def _say_replaced(folder: Path, formats: list[str]) -> None:
-    if formats:
-        _say(f"replaced {folder}, which had {', '.join(formats)}")
+def _say_replaced(folder: Path, before: dict[str, Any] | None, manifest: dict[str, Any]) -> None:
+    if before:
+        from exporting.replaced import describe_replaced
+
+        _say(f"replaced {folder}, {describe_replaced(before, manifest)}")
 
 
 def _experiment(checkpoint: Path) -> str:

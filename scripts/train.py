@@ -33,11 +33,16 @@ def _report(cli: "TrainCLI") -> None:
     """Prints what a fit left, its score, and commands to type next."""
     from callbacks.tensorboard import tensorboards
     from training.checks import can_run
+    from training.outcome import learned_nothing
     from training.runs import read_checkpoint
 
     trainer = cli.trainer
     folder = trainer.log_dir  # asked by every process: it is broadcast
-    if folder is None or not trainer.is_global_zero:
+    if not trainer.is_global_zero:
+        return
+    if not trainer.fast_dev_run and (said := learned_nothing(trainer, cli.model)):
+        print(f"\n{said}")
+    if folder is None:
         return
     run = Path(folder)
     kept = [run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")]

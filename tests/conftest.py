@@ -50,6 +50,8 @@ SPREAD = (
     "tests/course/kernels/test_lessons_of_kernels.py::test_verify_on_a_gpu",
     "tests/course/test_pages.py::test_training_commands_run",
     "tests/inference/runtimes/test_cuda_graphs.py::test_a_graph_of_compiled_code",
+    "tests/inference/text/test_fused_gpt.py::test_what_is_decoded_is_what_torch_decodes",
+    "tests/serving/test_stalls.py",
 )
 LIGHTNING_LOGGERS = (
     "lightning.fabric",

@@ -34,7 +34,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
     """
 
     def __init__(self) -> None:
-        self._begun: set[Path] = set()
+        self._begun: set[Path] = set()  # targets, and folders whose own names are on the disk
 
     @override
     def save_checkpoint(
@@ -57,8 +57,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
     def _write(self, target: Path, data: memoryview) -> None:
         folder = target.parent
-        first = target not in self._begun
-        if first:
+        if target not in self._begun:
             folder.mkdir(parents=True, exist_ok=True)
             for left in folder.glob(f".{glob.escape(target.name)}.*{SUFFIX}"):
                 left.unlink()
@@ -73,9 +72,9 @@ class DurableCheckpointIO(TorchCheckpointIO):
             temporary.unlink(missing_ok=True)
             raise
         # A folder of the run may be new itself, and then stands in the one above it.
-        for above in (folder, *folder.parents) if first else (folder,):
+        for above in (folder,) if folder in self._begun else (folder, *folder.parents):
             _flush_folder(above)
-        self._begun.add(target)
+        self._begun |= {target, folder}
 
 
 def _flush_folder(folder: Path) -> None:

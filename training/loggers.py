@@ -52,18 +52,24 @@ def refuse_taken_folder(trainer: Any, resumed: Path | str | None) -> None:
     """Refuses a version whose folder holds the checkpoints of another run than the resumed one.
 
     Raises:
-        ValueError: names the folder.
+        ValueError: names the folder; or the version is not the name of a folder, in which ``last``
+            and ``best`` would not be found.
     """
     for logger in loggers(trainer)[:1]:  # the first one decides where checkpoints are written
         version = logger.init_args.get("version")
         if version is None:
             continue
         name = version if isinstance(version, str) else f"version_{version}"
+        if not name or Path(name).name != name:
+            raise ValueError(
+                f"the logger's version {name!r} cannot name a run's folder; take a name without "
+                "slashes, such as --trainer.logger.version small_lr"
+            )
         run = folder_of(logger, trainer) / name
         if resumed is not None and run.resolve() in Path(resumed).resolve().parents:
             continue
         if any((run / "checkpoints").glob("*.ckpt")):
             raise ValueError(
                 f"{run} holds the checkpoints of another run; resume it with --ckpt_path, or "
-                "leave the logger's version out"
+                "leave the logger's version out, or name another one"
             )

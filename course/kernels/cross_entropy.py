@@ -92,13 +92,18 @@ def cross_entropy_(logits: Tensor, targets: Tensor, scale: Tensor, vocab_size: i
         scale,
         IGNORE,
         BLOCK=block,
-        num_warps=min(max(block // 512, 1), 8),
+        num_warps=min(max(block // 256, 1), 16),
     )
     return losses
 
 
 def linear_cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, rows: int = ROWS
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    rows: int = ROWS,
+    vocab_size: int = 0,
+    frozen: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mean cross-entropy of ``hidden @ weight.T``, and the gradients of hidden and weight.
 
@@ -107,6 +112,8 @@ def linear_cross_entropy(
         weight: of the output layer, (V, C), in the type of hidden.
         targets: tokens (N,), int64, each from 0 to V - 1, or -100 for one that does not count.
         rows: how many rows of logits there are at a time.
+        vocab_size: V, where weight has more rows, which are padding; 0 for all of them.
+        frozen: weight is not trained; its gradient, (0, C), costs nothing then.
 
     Raises:
         ValueError: rows below 1.
@@ -116,16 +123,18 @@ def linear_cross_entropy(
     scale = 1 / (targets != IGNORE).sum().float()  # stays on the device: nothing waits for it
     losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
     grad_hidden = torch.empty_like(hidden)
-    vocab_size = len(weight)
-    padded = F.pad(weight, (0, 0, 0, -vocab_size % ALIGN))  # (width, C)
-    grad_weight = torch.zeros_like(padded, dtype=torch.float32)
+    count = len(weight)
+    missing = -count % ALIGN
+    padded = F.pad(weight, (0, 0, 0, missing)) if missing else weight  # (width, C)
+    grad_weight = torch.zeros_like(padded[: 0 if frozen else None], dtype=torch.float32)
     for start in range(0, len(hidden), rows):
         part = slice(start, start + rows)
         logits = hidden[part] @ padded.T
-        losses[part] = cross_entropy_(logits, targets[part], scale, vocab_size)
+        losses[part] = cross_entropy_(logits, targets[part], scale, vocab_size or count)
         torch.mm(logits, padded, out=grad_hidden[part])
-        grad_weight += logits.T @ hidden[part]
-    return losses.sum() * scale, grad_hidden, grad_weight[:vocab_size].to(weight.dtype)
+        if not frozen:
+            grad_weight += logits.T @ hidden[part]
+    return losses.sum() * scale, grad_hidden, grad_weight[:count].to(weight.dtype)
 
 
 class LinearCrossEntropy(torch.autograd.Function):

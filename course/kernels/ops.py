@@ -24,7 +24,7 @@ except environment.Unavailable as missing:
 from course.kernels import rows
 from course.kernels.attention import attention
 from course.kernels.attention_backward import attention_backward
-from course.kernels.cross_entropy import linear_cross_entropy
+from course.kernels.cross_entropy import ROWS, linear_cross_entropy
 from course.kernels.fused import bias_gelu_backward, bias_gelu_forward
 
 Gradients = tuple[Tensor | None, ...]
@@ -147,36 +147,43 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 _cross_entropy = operator(
     "linear_cross_entropy",
     linear_cross_entropy,
-    lambda hidden, weight, targets, rows=0: (
+    lambda hidden, weight, targets, rows=0, vocab_size=0, frozen=False: (
         hidden.new_empty((), dtype=torch.float32),
-        *_like(hidden, weight),
+        *_like(hidden, weight[: 0 if frozen else None]),
     ),
 )
 
 
 def _keep_gradients(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    ctx.frozen = inputs[-1]
     ctx.save_for_backward(*output[1:])
 
 
 def _cross_entropy_gradients(ctx: Any, grad: Tensor, *_: Any) -> Gradients:
     by_hidden, by_weight = ctx.saved_tensors
-    return grad * by_hidden, grad * by_weight, None, None
+    return grad * by_hidden, None if ctx.frozen else grad * by_weight, None, None, None, None
 
 
 _cross_entropy.register_autograd(_cross_entropy_gradients, setup_context=_keep_gradients)
 
 
-def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int = 0) -> Tensor:
     """Mean cross-entropy of the logits ``hidden @ weight.T``, which are never all there.
 
     Args:
         hidden: last hidden states (..., C).
         weight: of the output layer, (V, C).
         targets: tokens (...), of which -100 does not count.
+        vocab_size: V, where weight has more rows, which are padding; 0 for all of them.
     """
+    # Without a gradient of the weight there is memory for more rows, with which the product for the
+    # hidden vectors, a narrow one, has tiles for more of a large GPU's multiprocessors.
+    frozen = not weight.requires_grad
+    count = 2 * ROWS if frozen else ROWS
     kind = hidden.device.type
     if torch.is_autocast_enabled(kind):  # autocast knows torch's own operators alone
         dtype = torch.get_autocast_dtype(kind)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
     with torch.autocast(kind, enabled=False):
-        return _cross_entropy(hidden.flatten(0, -2), weight, targets.flatten())[0]
+        rows = hidden.flatten(0, -2)
+        return _cross_entropy(rows, weight, targets.flatten(), count, vocab_size, frozen)[0]

@@ -109,7 +109,8 @@ class Classifier(Model):
             try:
                 results.append(self._frame(image, invert))
             except ValueError as error:
-                results.append(error)
+                # Not itself: its traceback would keep the unpacked picture until a collection.
+                results.append(ValueError(str(error)))
         good = [result for result in results if isinstance(result, tuple)]
         predictions = iter(self._classify(good) if good else [])
         return [next(predictions) if isinstance(one, tuple) else one for one in results]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.cuda_graph import capture
 from inference.runtimes.runtime import Runtime
 from inference.runtimes.torch_runtime import TorchRuntime
 
@@ -67,14 +68,11 @@ class _Captured:
         torch.cuda.current_stream().wait_stream(side)
         self._host_output = torch.zeros(output.shape, pin_memory=True)
         self._host_result = self._host_output.numpy()
-        # A server loads one model while its threads run others: what those do is no part of this
-        # capture, and "global", the default, would have them spoil it.
-        mode = "thread_local"
         self._on_device = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self._on_device, capture_error_mode=mode):
+        with torch.no_grad(), capture(self._on_device):
             self._device_output = runtime.run(self._device_input)
         self._on_host = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self._on_host, capture_error_mode=mode):
+        with torch.no_grad(), capture(self._on_host):
             self._device_input.copy_(self._host_input, non_blocking=True)
             self._host_output.copy_(runtime.run(self._device_input), non_blocking=True)
 

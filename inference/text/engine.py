@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inference.cuda_graph import captured
 from inference.text.cached_gpt import CachedGPT, compiled_decode
 from inference.text.fused_gpt import FusedGPT
-from inference.text.graphs import captured
 from inference.text.sampling import Sampler, SamplingOptions
 from inference.text.scores import Scores, score_prompt
 from inference.text.slot import Slot

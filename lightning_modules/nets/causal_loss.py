@@ -61,5 +61,9 @@ class CausalLoss(nn.Module):
             segments: number of the example that each token of a packed row belongs to, (B, T):
                 none attends to another, and the positions of each begin at 0. None for one per row.
         """
-        logits = self.logits(ids, segments).flatten(0, 1).float()
+        return self.loss(self.hidden_states(ids, segments), targets)
+
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of the last hidden states (B, T, C)."""
+        logits = F.linear(hidden, self.head)[..., : self.vocab_size].flatten(0, 1).float()
         return F.cross_entropy(logits, targets.flatten())

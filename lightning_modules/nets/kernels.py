@@ -1,13 +1,14 @@
 """Other implementations of the functions of a net, put into its modules and taken out again."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.nets.causal_loss import CausalLoss
 from lightning_modules.nets.gpt import GPT, Attention, Block
 
 # What a module of operators may define.
@@ -25,13 +26,16 @@ class Kernels:
     Only methods of the net's modules are replaced, so that weights keep their names.
 
     Args:
-        net: with ``nn.LayerNorm``, or the modules of :mod:`lightning_modules.nets.gpt`.
+        net: with ``nn.LayerNorm``, or the modules of :mod:`lightning_modules.nets.gpt`, or a
+            :class:`~lightning_modules.nets.causal_loss.CausalLoss`.
         ops: import path of a module that defines one or more of
 
             - ``layer_norm(x, weight, bias, eps)``, over the last dimension,
             - ``bias_gelu(x, bias)``, GELU of x + bias in the form with a tanh,
             - ``causal_attention(q, k, v)`` of (B, heads, T, width of a head),
-            - ``cross_entropy(hidden, weight, targets)``, of the logits ``hidden @ weight.T``.
+            - ``cross_entropy(hidden, weight, targets)``, of the logits ``hidden @ weight.T``; a
+              fourth argument, ``vocab_size``, comes where the rows from there on are padding.
+        only: names of the functions that are taken; None for all that there are.
 
     Attributes:
         replaced: number of places in the net by name of the function.
@@ -41,8 +45,8 @@ class Kernels:
             any of them; dropout within attention, which a kernel of attention does not have.
     """
 
-    def __init__(self, net: nn.Module, ops: str) -> None:
-        functions = _functions(ops)
+    def __init__(self, net: nn.Module, ops: str, only: Sequence[str] | None = None) -> None:
+        functions = _functions(ops, NAMES if only is None else only)
         places = _places(net, functions)
         if not places:
             raise ValueError(
@@ -63,7 +67,9 @@ class Kernels:
         return ", ".join(f"{name} {count}" for name, count in self.replaced.items())
 
 
-def _functions(path: str) -> dict[str, Callable[..., Tensor]]:
+def _functions(path: str, names: Sequence[str]) -> dict[str, Callable[..., Tensor]]:
+    if wrong := sorted(set(names) - set(NAMES)):
+        raise ValueError(f"only must name some of {', '.join(NAMES)}, got {', '.join(wrong)}")
     try:
         module = importlib.import_module(path)
     except ImportError as error:
@@ -71,9 +77,9 @@ def _functions(path: str) -> dict[str, Callable[..., Tensor]]:
             f"the operators of {path} cannot be imported: {error}; those of the course are in "
             "course.kernels.ops"
         ) from error
-    found = {name: getattr(module, name) for name in NAMES if hasattr(module, name)}
+    found = {name: getattr(module, name) for name in names if hasattr(module, name)}
     if not found:
-        raise ValueError(f"{path} defines none of {', '.join(NAMES)}")
+        raise ValueError(f"{path} defines none of {', '.join(names)}")
     return found
 
 
@@ -89,7 +95,7 @@ def _places(
         # Trained without a cache, there is no mask but the causal one.
         ATTENTION: lambda self, q, k, v, mask: functions[ATTENTION](q, k, v),
         CROSS_ENTROPY: lambda self, x, targets: functions[CROSS_ENTROPY](
-            x, _output_weight(self), targets
+            x, *_output(self, targets)
         ),
     }
     return [
@@ -116,8 +122,11 @@ def _of(module: nn.Module) -> list[tuple[str, str]]:
     if isinstance(module, GPT):
         biased = not module.config.tied and module.head.bias is not None
         return [] if biased else [(CROSS_ENTROPY, "loss")]
-    return []
+    return [(CROSS_ENTROPY, "loss")] if isinstance(module, CausalLoss) else []
 
 
-def _output_weight(net: GPT) -> Tensor:
-    return net.token.weight if net.config.tied else net.head.weight
+def _output(net: GPT | CausalLoss, targets: Tensor) -> tuple[Any, ...]:
+    """What a net's loss needs beside the hidden states."""
+    if isinstance(net, CausalLoss):
+        return net.head, targets, net.vocab_size
+    return (net.token.weight if net.config.tied else net.head.weight), targets

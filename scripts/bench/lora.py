@@ -12,10 +12,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from callbacks import Compile
+from callbacks import Compile, UseKernels
 from datamodules.resident import ResidentLoader
 from lightning_modules import GPT2LoRA
 from lightning_modules.nets.gpt2 import to_gpt2_config
+from lightning_modules.nets.kernels import CROSS_ENTROPY
 from scripts.bench.generate import SHAPES
 from scripts.bench.timing import device_name, summary, table, waiter
 from scripts.parser import Parser
@@ -90,6 +91,11 @@ def main(argv: Sequence[str]) -> int:
         help="(cuda_graph with a GPU, auto without)",
     )
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument(
+        "--no-kernels",
+        action="store_true",
+        help="torch's cross-entropy, with all logits, instead of that of course.kernels.ops (GPU)",
+    )
     parser.add_argument("--steps", type=int, default=50, help="of each round (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON document")
@@ -116,6 +122,14 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _faster(arguments: argparse.Namespace) -> list[pl.Callback]:
+    callbacks: list[pl.Callback] = []
+    if not arguments.no_kernels:
+        only = [CROSS_ENTROPY]
+        callbacks.append(UseKernels("course.kernels.ops", only, without_gpu="skip"))
+    return callbacks if arguments.no_compile else [*callbacks, Compile()]
+
+
 def _measure(arguments: argparse.Namespace, base: Path, batch: str) -> dict[str, Any]:
     size, context = map(int, batch.split("x"))
     model = GPT2LoRA(str(base), r=arguments.r, quantize=arguments.quantize)
@@ -136,7 +150,7 @@ def _measure(arguments: argparse.Namespace, base: Path, batch: str) -> dict[str,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[clock, *([] if arguments.no_compile else [Compile()])],
+        callbacks=[clock, *_faster(arguments)],
     )
     trainer.fit(model, datamodule=data)
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0

@@ -7,6 +7,7 @@ import base64
 import binascii
 import io
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
@@ -86,10 +87,17 @@ async def _run(
         # One after the other, across all requests: an image may need 200 MB while it is
         # unpacked. Whoever goes away, or ends the server, does not wait for the rest.
         for image in images:
-            async with server.pictures:
-                one = await asyncio.to_thread(_classify, loaded.classifier, image, largest, seen)
-            results.append(one)
+            asked = loaded.classifier, image, largest, seen
+            results.append(await _in_turn(server.pictures, _classify, *asked))
         return results
+
+
+async def _in_turn(turns: asyncio.Semaphore, work: Callable[..., Any], *arguments: Any) -> Any:
+    """What a thread computes, which keeps its turn until it is done, even if nobody waits."""
+    await turns.acquire()
+    turn = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    turn.add_done_callback(lambda _: turns.release())
+    return await asyncio.shield(turn)
 
 
 def _classify(

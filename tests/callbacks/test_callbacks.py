@@ -202,9 +202,9 @@ def test_tensorboard_holds_what_was_promised(tmp_path: Path, device: str) -> Non
     plugins = log.summary_metadata.values()
     pages = [m.plugin_data.content for m in plugins if m.plugin_data.plugin_name == "hparams"]
     listed = {
-        info.name
+        name
         for page in pages
-        for info in HParamsPluginData.FromString(page).experiment.hparam_infos
+        for name in HParamsPluginData.FromString(page).session_start_info.hparams
     }
     assert {"lr", "batch_size"} <= listed
     assert not [name for name in listed if "_class_path" in name]

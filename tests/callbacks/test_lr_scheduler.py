@@ -383,3 +383,12 @@ def test_lr_is_logged_once_a_step(
         assert logged == [*halves, (15, 0.0125), (19, 0.0125)]
     else:
         assert logged == [(0, 0.1), (4, 0.1), (9, 0.1), (14, 0.1), (19, 0.1)]
+
+
+def test_a_schedule_by_the_step_has_no_second_point_where_an_epoch_begins(
+    tmp_path: Path, device: str
+) -> None:
+    logger = CSVLogger(tmp_path)
+    fit(tmp_path, LearningRateLog(), OneCycle(), logger=logger, log_every_n_steps=5)
+    rows = list(csv.DictReader(Path(logger.log_dir, "metrics.csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in rows if row["lr"]] == [0, 4, 9, 14, 19]

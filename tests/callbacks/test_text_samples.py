@@ -28,8 +28,9 @@ def samples(events: EventAccumulator) -> dict[str, str]:
     found = {}
     for tag in events.Tags()["tensors"]:
         if tag.startswith("samples/"):
-            (event,) = events.Tensors(tag)
-            found[tag.split("/")[1]] = event.tensor_proto.string_val[0].decode()
+            before, after = events.Tensors(tag)
+            assert (before.step, after.step) == (0, 4)
+            found[tag.split("/")[1]] = after.tensor_proto.string_val[0].decode()
     return found
 
 

@@ -1,6 +1,7 @@
 """``callbacks.UseKernels``: in the steps of a fit, and nowhere else."""
 
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import lightning.pytorch as pl
@@ -14,6 +15,9 @@ from callbacks import Compile, UseKernels
 from course.kernels import environment
 from datamodules import CharTextDataModule, DigitsDataModule
 from lightning_modules import MNISTMLP, MiniGPT
+from lightning_modules.gpt2_base import load_base
+from lightning_modules.nets.causal_loss import CausalLoss
+from lightning_modules.nets.gpt import GPT, GPTConfig
 from lightning_modules.nets.kernels import Kernels
 from tests.conftest import quiet_trainer
 from training.profiling.session import _takes_part
@@ -125,6 +129,44 @@ def test_without_a_gpu_it_says_what_to_type(gpu_learning, monkeypatch) -> None:
     code, _, err = gpu_learning("fit", "-c", "configs/mini_gpt_kernels.yaml")
     assert code == 1
     assert "callbacks.UseKernels needs a CUDA GPU; TRITON_INTERPRET=1 before the command" in err
+
+
+def test_without_a_gpu_the_net_stays_as_it_is_where_that_is_asked_for(monkeypatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    callback = UseKernels("no_such_ops", without_gpu="skip")
+    fit(callback)
+    assert callback.kernels is None
+    with pytest.raises(ValueError, match="without_gpu must be error or skip, got 'maybe'"):
+        UseKernels("own_ops", without_gpu="maybe")  # type: ignore[arg-type]
+
+
+def test_only_some_functions_are_taken(ops: OwnOps) -> None:
+    ops.bias_gelu = lambda x, bias: F.gelu(x + bias, approximate="tanh")  # type: ignore[attr-defined]
+    gpt = GPT(GPTConfig(gelu=True))
+    assert Kernels(gpt, "own_ops").replaced == {"layer_norm": 4, "bias_gelu": 2}
+    assert Kernels(gpt, "own_ops", ["bias_gelu"]).replaced == {"bias_gelu": 2}
+    with pytest.raises(ValueError, match="own_ops defines none of cross_entropy"):
+        Kernels(gpt, "own_ops", ["cross_entropy"])
+    with pytest.raises(ValueError, match="only must name some of layer_norm, "):
+        Kernels(gpt, "own_ops", ["layernorm"])
+
+
+def test_the_loss_of_a_model_of_transformers(ops: OwnOps, gpt2_base: Path) -> None:
+    """Its output layer is padded, of which the function is told."""
+    net = CausalLoss(load_base(str(gpt2_base), torch.float32)[0])
+    ids, targets = torch.randint(net.vocab_size, (2, 2, 9))
+    given: list[Tensor] = []
+
+    def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
+        given.append(weight)
+        logits = F.linear(hidden, weight[:vocab_size])
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    ops.cross_entropy = cross_entropy  # type: ignore[attr-defined]
+    kernels, plain = Kernels(net, "own_ops", ["cross_entropy"]), net(ids, targets)
+    kernels.switch(on=True)
+    torch.testing.assert_close(net(ids, targets), plain)
+    assert given == [net.head]
 
 
 def test_without_triton_it_says_how_to_install_it(monkeypatch) -> None:

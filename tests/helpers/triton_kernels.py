@@ -151,6 +151,13 @@ def operators() -> None:
             lambda h, w, y=targets: F.cross_entropy((h @ w.T).flatten(0, 1), y.flatten()),
             (x, head),
         )
+        exact = head.detach().float()
+        padded = F.pad(head, (0, 0, 0, 9)).detach()  # frozen, as the output layer of a base
+        compare(
+            lambda h, w=padded, y=targets: ops.cross_entropy(h, w, y, 70),
+            lambda h, w=exact, y=targets: F.cross_entropy((h @ w.T).flatten(0, 1), y.flatten()),
+            (x,),
+        )
         rows, flat = x.flatten(0, 1).detach().requires_grad_(), targets.flatten()
         names = torch.ops.gpu_learning
         for operator, arguments in (
@@ -159,6 +166,7 @@ def operators() -> None:
             (names.bias_gelu, (x, bias, True)),
             (names.attention, (q, k, v)),
             (names.linear_cross_entropy, (rows, head, flat, 4)),
+            (names.linear_cross_entropy, (rows, padded, flat, 4, 70, True)),
         ):
             # Dynamic shapes are not asked for: callbacks.Compile compiles for the one there is.
             asked = ("test_schema", "test_autograd_registration", "test_faketensor")

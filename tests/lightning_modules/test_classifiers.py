@@ -1,6 +1,10 @@
+import csv
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.loggers import CSVLogger
 
 from datamodules import DigitsDataModule
 from lightning_modules import MNISTCNN, MNISTMLP, MNISTFast, MNISTUpright
@@ -35,6 +39,27 @@ def test_overfits_one_batch(module: type, device: str) -> None:
     run = quiet_trainer(max_epochs=60, overfit_batches=1, limit_val_batches=0)
     run.fit(model, datamodule=data)
     assert run.callback_metrics["train/loss"] < 0.01
+
+
+def test_train_accuracy_is_that_of_the_logged_batches(tmp_path: Path, device: str) -> None:
+    right: list[float] = []
+
+    class Counted(MNISTMLP):
+        def _step(self, batch, stage):
+            loss, logits = super()._step(batch, stage)
+            if stage == "train":
+                hits = zip(logits.tolist(), batch[1].tolist(), strict=True)
+                right.append(sum(row.index(max(row)) == label for row, label in hits) / len(logits))
+            return loss, logits
+
+    logger = CSVLogger(tmp_path)
+    run = quiet_trainer(max_epochs=2, log_every_n_steps=7, logger=logger)
+    run.fit(Counted(hidden=(16,)), datamodule=DigitsDataModule())
+    rows = list(csv.DictReader(Path(logger.log_dir, "metrics.csv").read_text().splitlines()))
+    logged = {int(row["step"]): float(row["train/acc"]) for row in rows if row["train/acc"]}
+    assert list(logged) == list(range(6, len(right), 7))
+    assert logged == pytest.approx({step: right[step] for step in logged})
+    assert logged[max(logged)] > 0.5
 
 
 def test_test_metrics_agree_with_a_slow_count(device: str) -> None:

@@ -130,7 +130,7 @@ def test_samples_and_maps_leave_the_training_as_it_is(workplace: Path) -> None:
 
     events = EventAccumulator(str(folder)).Reload()
     texts = events.Tensors("samples/the cat/text_summary")
-    assert [event.step for event in texts] == [3, 6, 8]
+    assert [event.step for event in texts] == [0, 3, 6, 8]
     assert texts[0].tensor_proto.string_val[0].decode().startswith("    the cat")
     assert [event.step for event in events.Images("images/attention")] == [4, 8]
 

@@ -32,6 +32,7 @@ def test_what_a_fit_exported_is_used_next_and_replaced_aloud(
     assert code == 0, err
     assert err.index("exporting to models/mini_gpt ...") < err.index("replaced models/mini_gpt, ")
     assert "which had tokenizer, safetensors\n" in err
+    assert "replaced models/mini_gpt, one as good as this (bits per character " in err
 
 
 @pytest.mark.slow
@@ -53,6 +54,28 @@ def test_a_fit_without_an_export_names_the_command(gpu_learning, workplace: Path
     )
 
 
+def test_a_run_has_the_name_that_was_given(gpu_learning, workplace: Path) -> None:
+    fit = ("fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=1")
+    for arguments in (("--trainer.logger.version=lr_0.01", "--model.init_args.lr=0.01"), ()):
+        code, out, err = gpu_learning(*fit, *arguments)
+        assert code == 0, err
+    assert "run: logs/digits_cnn/version_0\n" in out
+    runs = Path("logs/digits_cnn")
+    assert {path.name for path in runs.iterdir()} == {"lr_0.01", "version_0"}
+    # A name is as good as a number where a run is looked up, and TensorBoard lists folders.
+    code, _, err = gpu_learning("test", "-c", "configs/digits_cnn.yaml")
+    assert code == 0, err
+    assert "gpu-learning: takes logs/digits_cnn/lr_0.01/checkpoints/best.ckpt (val/acc " in err
+    assert (runs / "lr_0.01" / "predictions.png").is_file()
+    for name, said in (
+        ("lr_0.01", "logs/digits_cnn/lr_0.01 holds the checkpoints of another run"),
+        ("a/b", "the logger's version 'a/b' cannot name a run's folder; take a name without"),
+    ):
+        code, _, err = gpu_learning(*fit, f"--trainer.logger.version={name}")
+        assert (code, said in err) == (1, True), err
+    assert len(list(runs.iterdir())) == 2
+
+
 def test_a_fit_without_tensorboard_does_not_name_it(gpu_learning, workplace: Path) -> None:
     csv = "--trainer.logger=lightning.pytorch.loggers.CSVLogger"
     code, out, err = gpu_learning(
@@ -67,3 +90,33 @@ def test_a_test_without_a_checkpoint_names_the_fit(gpu_learning, workplace: Path
     code, _, err = gpu_learning("test", "-c", "configs/digits_cnn.yaml")
     assert code == 1
     assert "train first: gpu-learning fit -c configs/digits_cnn.yaml\n" in err
+
+
+@pytest.mark.parametrize(
+    ("monitor", "said"),
+    [
+        ("val/accuracy", "; there is val/acc, val/loss (did you mean 'val/acc'?); name one of"),
+        ("val_loss", "; there is val/acc, val/loss (did you mean 'val/loss'?); name one of"),
+        ("f1", "; there is val/acc, val/loss; name one of them and its direction, such as"),
+    ],
+)
+def test_an_unknown_monitor_is_refused_before_the_training(
+    gpu_learning, workplace: Path, monitor: str, said: str
+) -> None:
+    code, out, err = gpu_learning(
+        "fit", "-c", "configs/digits_cnn.yaml", f"--checkpoint.monitor={monitor}"
+    )
+    assert code == 1
+    assert err.splitlines()[-1].startswith("gpu-learning: ")
+    assert f"monitor {monitor!r} is not logged{said}" in err.splitlines()[-1]
+    assert "epoch 1" not in out
+    assert not any((workplace / "logs").glob("*"))
+
+
+def test_what_training_logs_can_be_the_monitor(gpu_learning, workplace: Path) -> None:
+    code, out, err = gpu_learning(
+        *("fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=1"),
+        *("--checkpoint.monitor=train/loss", "--checkpoint.mode=min"),
+    )
+    assert code == 0, err
+    assert "best.ckpt (train/loss " in out

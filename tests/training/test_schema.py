@@ -93,7 +93,7 @@ MUTATIONS = [
     ("dropout", RENAME, "checkpoint.every_n_epochs", "every_n_epoch"),
     ("dropout", RENAME, "throughput", "througput"),
     ("gpt2_lora", RENAME, "throughput.unit", "units"),
-    ("gpt2_lora", RENAME, "hparams.metrics", "metric"),
+    ("gpt2_lora", RENAME, "checkpoint.monitor", "metric"),
     ("gpt2_lora", RENAME, "model.init_args.pretrained", "base"),
     ("lr_schedules", RENAME, "optimizer.init_args.lr", "learning_rate"),
     ("mini_gpt", RENAME, "trainer.gradient_clip_val", "gradient_clip"),

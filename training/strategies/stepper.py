@@ -222,7 +222,8 @@ class Stepper:
             self._logged[name] = (zero, zero.clone(), kwargs)
         last, total, _ = self._logged[name]
         last.copy_(value)
-        total.add_(value, alpha=size)
+        if kwargs.get("on_epoch"):
+            total.add_(value, alpha=size)
 
     def _log(self, batches: list[Tensor]) -> None:
         sizes = [len(rows) for rows in batches]

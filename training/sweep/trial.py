@@ -82,7 +82,6 @@ class TrialCLI(TrainCLI):
         kept = [one for one in listed if not isinstance(one, ExportBest)]
         for callback in kept:
             if isinstance(callback, HParams):
-                callback.metrics = tuple(dict.fromkeys((self._metric, *callback.metrics)))
                 callback.values = self._values
         # Before the checkpoints, which would be the ones to miss an unknown metric.
         first = [MetricCheck(self._metric), *([self._pruning] if self._pruning else [])]

@@ -234,6 +234,9 @@ def test_metrics_are_logged_as_one_by_one(device: str, steps_per_turn: int) -> N
     assert many["train/loss"] == pytest.approx(
         float(one["train/loss"]), rel=1e-6 if device == "cpu" else 1e-3
     )
+    assert many["train/acc"] == pytest.approx(
+        float(one["train/acc"]), rel=1e-6 if device == "cpu" else 1e-3
+    )
 
 
 def test_refused_on_the_cpu() -> None:

@@ -1,0 +1,47 @@
+"""What a target does beyond a call, in a folder with a TensorBoard that prints its arguments."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def project(workplace: Path) -> Path:
+    for name in ("pyproject.toml", "requirements.lock", "Makefile"):
+        shutil.copyfile(ROOT / name, workplace / name)
+    binaries = workplace / ".venv" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "tensorboard").write_text('#!/bin/sh\necho tensorboard "$@"\n')
+    (binaries / "tensorboard").chmod(0o755)
+    (workplace / ".venv" / ".core-requirements").touch()
+    return workplace
+
+
+def make(*arguments: str) -> tuple[str, str]:
+    done = subprocess.run(["make", "-s", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout, done.stderr
+
+
+def test_tensorboard_shows_one_experiment(project: Path) -> None:
+    (project / "logs" / "digits_cnn").mkdir(parents=True)
+    assert make("tensorboard", "RUNS=logs/digits_cnn") == (
+        "tensorboard --logdir logs/digits_cnn\n",
+        "",
+    )
+    said, _ = make("tensorboard", "RUNS=logs/digit_cnn")
+    assert said == "tensorboard --logdir logs/digit_cnn\n"  # it may still be trained
+    _, warned = make("tensorboard", "RUNS=logs/digit_cnn")
+    assert warned == "there is no folder logs/digit_cnn yet; there is logs/digits_cnn\n"
+
+
+def test_tensorboard_shows_all_runs_and_says_how_to_see_fewer(project: Path) -> None:
+    said, warned = make("tensorboard")
+    assert said.splitlines() == [
+        "shows the runs of all experiments; of one: make tensorboard RUNS=logs/EXPERIMENT",
+        "tensorboard --logdir logs",
+    ]
+    assert warned == "there is no folder logs yet\n"

@@ -1,0 +1,42 @@
+"""Whether a fit has learned anything."""
+
+import math
+
+import lightning.pytorch as pl
+
+# A class that is predicted throughout may be a little more frequent than the others.
+_MARGIN = 0.05
+# Of the loss of guesses; the last batch of a net that guesses may be a little easier.
+_SHARE = 0.95
+
+
+def learned_nothing(trainer: pl.Trainer, model: pl.LightningModule) -> str:
+    """One sentence about a fit whose loss is not a number, or that of guesses; else empty.
+
+    Guesses among n classes, or n tokens of a vocabulary, have a cross-entropy of log n, whatever
+    the labels are and however they are smoothed.
+    """
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    losses = {name: metrics[name] for name in ("train/loss", "val/loss") if name in metrics}
+    for name, loss in losses.items():
+        if not math.isfinite(loss):
+            return f"this run collapsed: {name} is {loss} at its end; {_remedy(trainer)}"
+    classes = getattr(model, "num_classes", None)
+    choices = classes or model.hparams.get("vocab_size")
+    if not choices or choices < 2 or losses.get("train/loss", 0.0) < _SHARE * math.log(choices):
+        return ""
+    accuracy = metrics.get("val/acc")
+    if accuracy is not None and accuracy > 1 / choices + _MARGIN:
+        return ""
+    scored = "" if accuracy is None else f" with val/acc {accuracy:.4f}"
+    return (
+        f"this run learned nothing: train/loss {losses['train/loss']:.4f}{scored} at its end is no "
+        f"better than guesses among {choices} {'classes' if classes else 'tokens'}; "
+        f"{_remedy(trainer)}"
+    )
+
+
+def _remedy(trainer: pl.Trainer) -> str:
+    rates = [optimizer.defaults.get("lr") for optimizer in trainer.optimizers]
+    than = f" than {rates[0]:g}" if rates and rates[0] is not None else ""
+    return f"try a learning rate ten times smaller{than}, or more steps if there were few"
