@@ -101,7 +101,7 @@ def test_an_activation_that_does_not_exist(gpu_learning) -> None:
         "fit", "-c", "configs/curve_regressor.yaml", "--model.init_args.activation=rellu"
     )
     assert code != 0
-    assert "one of relu, sigmoid, tanh, none, got 'rellu'" in err
+    assert "one of none, relu, sigmoid, tanh, got 'rellu'; did you mean relu?" in err
     assert "Traceback" not in err
 
 
