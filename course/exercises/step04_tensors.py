@@ -14,7 +14,10 @@ from torch import Tensor
 
 
 def standardize(x: Tensor) -> Tensor:
-    """(N, D) -> (N, D): every column with mean 0 and standard deviation 1."""
+    """(N, D) -> (N, D): every column with mean 0 and standard deviation 1.
+
+    The standard deviation is torch's default, which divides by N - 1.
+    """
     # BEGIN SOLUTION
     return (x - x.mean(dim=0)) / x.std(dim=0)
     # END SOLUTION
@@ -35,6 +38,7 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
 
 # BEGIN HIDDEN TESTS
 from course.exercises.attempt import Attempt  # noqa: E402
+from course.exercises.loops import refuse_loops  # noqa: E402
 
 HINTS = (
     "dim=0 runs over the rows and leaves one number per column; dim=1 leaves one number per row.",
@@ -58,6 +62,8 @@ MISTAKES = {
         "that is the variance's division; divide by the standard deviation": lambda x: (
             (x - x.mean(dim=0)) / x.var(dim=0)
         ),
+        "that standard deviation divides by N, as NumPy's does; torch's default, by N - 1, is "
+        "asked for": lambda x: (x - x.mean(dim=0)) / x.std(dim=0, correction=0),
     },
     "distances": {
         "these are squared distances; the square root is missing": lambda a, b: torch.cdist(
@@ -77,6 +83,8 @@ def check(mine: Attempt) -> None:
     for rows, others, columns in ((4, 3, 2), (3, 3, 5), (1, 6, 3)):
         a, b = torch.randn(rows, columns), torch.randn(others, columns)
         mine.same("distances", a, b, expected=torch.cdist)
+    for name in ("standardize", "distances"):
+        refuse_loops(mine.find(name))
 
 
 # END HIDDEN TESTS
