@@ -128,10 +128,16 @@ def checksum(document: dict[str, Any]) -> str:
 
 
 def nearest(folder: Path) -> str:
-    """A suggestion: the artifact beside a folder whose name is most like it; or nothing."""
-    names = [path.parent.name for path in folder.parent.glob(f"*/{MANIFEST}")]
-    near = get_close_matches(folder.name, names, n=1)
-    return f"; did you mean {folder.parent / near[0]}?" if near else ""
+    """A suggestion: the artifact beside a folder whose name is most like it; or nothing.
+
+    A bare name is looked up in ``models/``, too.
+    """
+    beside = folder.parent
+    for parent in (beside, beside / "models") if beside == Path() else (beside,):
+        names = [path.parent.name for path in parent.glob(f"*/{MANIFEST}")]
+        if near := get_close_matches(folder.name, names, n=1):
+            return f"; did you mean {parent / near[0]}?"
+    return ""
 
 
 def usage(manifest: "Manifest") -> str:

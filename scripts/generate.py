@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.manifest import MANIFEST, read_manifest, usage
+from inference.manifest import MANIFEST, nearest, read_manifest, usage
 from scripts.parser import Parser
 
 
@@ -86,7 +86,13 @@ def _folder(model: str) -> Path:
         return Path(model)
     from datamodules.hub import pretrained_folder
 
-    return pretrained_folder(model)
+    try:
+        return pretrained_folder(model)
+    except ValueError as error:
+        hint = nearest(Path(model))
+        if hint == f"; did you mean {Path('models', model)}?":
+            raise ValueError(f"there is no folder {model}{hint}") from error
+        raise ValueError(f"{error}{hint}") from error
 
 
 def _prompt(argument: str | None) -> str:

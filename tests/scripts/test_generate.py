@@ -43,9 +43,25 @@ def test_a_language_model_classifies_nothing(
     code, _, err = gpu_learning("generate", "models/mini_gtp", "the cat")
     assert code == 1
     assert "models/mini_gtp does not exist; did you mean models/mini_gpt?" in err
+    code, _, err = gpu_learning("classify", "mini_gpt", "a.png")
+    assert code == 1
+    assert "mini_gpt does not exist; did you mean models/mini_gpt?" in err
     code, _, err = gpu_learning("serve", "model/")
     assert code == 1
     assert "model is not a folder; did you mean models/?" in err
+
+
+def test_a_name_without_its_folder_is_answered_with_it(
+    gpu_learning, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datamodules.hub._reachable", lambda: False)
+    code, _, err = gpu_learning("generate", "mini_gpt", "the cat")
+    assert code == 1
+    assert err.endswith("error: there is no folder mini_gpt; did you mean models/mini_gpt?\n")
+    code, _, err = gpu_learning("generate", "mini_gtp", "the cat")
+    assert code == 1
+    assert "mini_gtp is not a folder here and cannot be had from the Hugging Face hub" in err
+    assert err.endswith("; did you mean models/mini_gpt?\n")
 
 
 def test_text_goes_to_standard_output_and_speed_to_standard_error(gpu_learning, model) -> None:
