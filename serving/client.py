@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 try:
@@ -78,7 +79,9 @@ class Client:
         with self._explained(model):
             able = self._ollama.show(model).capabilities
         if able and "completion" not in able:
-            raise ValueError(f"{model} writes no text ({', '.join(able)}); {self._there_are()}")
+            raise ValueError(
+                f"{model} writes no text ({', '.join(able)}); {self._there_are(but=model)}"
+            )
 
     def generate(
         self, model: str, prompt: str, options: Mapping[str, Any], system: str | None = None
@@ -120,7 +123,7 @@ class Client:
     def _refusal(self, error: ollama.ResponseError, model: str | None) -> str:
         reason = " ".join(error.error.split()) or "no reason given"
         if error.status_code == 404 and "not found" in reason and model is not None:
-            return f"the server at {self.host} has no model {model!r}; {self._there_are()}"
+            return f"the server at {self.host} has no model {model!r}; {self._there_are(model)}"
         if error.status_code == 401:
             return (
                 f"the server at {self.host} wants an API key ({reason}); give it by "
@@ -133,17 +136,21 @@ class Client:
         if error.status_code == -1:
             return f"the answer broke off: {reason}; the server's log may say more"
         if "does not support" in reason:
-            return f"{reason}; {self._there_are()}"
+            return f"{reason}; {self._there_are(but=model)}"
         return f"the server at {self.host} answered {error.status_code}: {reason}"
 
-    def _there_are(self) -> str:
+    def _there_are(self, asked: str | None = None, but: str | None = None) -> str:
+        """The nearest name and all names; ``but`` is the one that was no use."""
         try:
             names = [entry.name.removesuffix(":latest") for entry in self.models()]
         except (ConnectionError, ValueError):
             names = []
-        if names:
-            return f"it has {', '.join(names)}"
+        who = "the server" if but else "it"
+        if names := [name for name in names if name != but]:
+            near = get_close_matches(asked or "", names, n=1)
+            who = f"did you mean {near[0]}? It" if near else who
+            return f"{who} has {', '.join(names)}"
         return (
-            "it has none yet; train one: gpu-learning fit -c configs/mini_gpt.yaml, or with "
-            "Ollama: ollama pull NAME"
+            f"{who} has {'no other' if but else 'none yet'}; train one: gpu-learning fit -c "
+            "configs/mini_gpt.yaml, or with Ollama: ollama pull NAME"
         )

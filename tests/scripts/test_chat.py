@@ -97,6 +97,9 @@ def test_a_mistake_is_answered_with_its_remedy(gpu_learning, url, workplace: Pat
     assert err == (
         f"gpu-learning: error: the server at {url} has no model 'nothing'; it has talk, mini_gpt\n"
     )
+    code, _, err = gpu_learning("chat", "--model", "mini_gtp", "--host", url, "hello")
+    assert code == 1
+    assert "has no model 'mini_gtp'; did you mean mini_gpt? It has talk, mini_gpt\n" in err
     for arguments, message in (
         (("THE",), "lacks 'E' 'H' 'T'"),
         (("--host", "http://[", "the"), "is no address of a server"),
