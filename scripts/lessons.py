@@ -20,6 +20,10 @@ from scripts.parser import Parser
 def main(argv: Sequence[str]) -> int:
     """Lists the lessons, or does what was asked of them; ``argv`` begins with ``lessons``."""
     parser = _parser()
+    if len(argv) == 2 and argv[1].isdigit():
+        parser.error(
+            f"what is to be done with step {argv[1]}? gpu-learning lessons run {argv[1]} runs it"
+        )
     arguments = parser.parse_args(argv[1:])
     lessons, root, folder = read(), Path(arguments.logs) / "lessons", Path(arguments.folder)
     action = arguments.action

@@ -25,6 +25,8 @@ def check_config_files(argv: Sequence[str]) -> None:
             said = f"there is no {missing(Path(name))}"
         elif experiment := named_experiment(name):
             said = f"there is no {name}; did you mean {experiment}?"
+        elif name and Path(name).is_dir():
+            said = f"{name} is a folder; name a file in it, as -c configs/digits_cnn.yaml"
         elif Path(name).is_file() and (fault := yaml_fault(Path(name))):
             said = fault
         else:

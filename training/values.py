@@ -8,6 +8,13 @@ from training.origins import located
 
 _PLAIN = ("bool", "dict", "float", "int", "list", "str", "tuple")
 _MANY = 16
+# What other programs call a choice, where the most similar name is another one.
+_MEANT = {
+    **dict.fromkeys(("fp16", "float16", "half", "amp"), "16-mixed"),
+    "bfloat16": "bf16-mixed",
+    **dict.fromkeys(("fp32", "float32"), "32"),
+    **dict.fromkeys(("fp64", "float64", "double"), "64"),
+}
 # What jsonargparse tries for a value that is neither a type's nor a choice.
 _TRIED = ("Expected a path but", "Expected a dot import path")
 
@@ -54,7 +61,8 @@ def choice(name: str, value: str, choices: Iterable[str]) -> str:
     Of many choices those are left out that only add to another one: ddp_spawn to ddp.
     """
     choices = sorted(dict.fromkeys(choices))
-    near = get_close_matches(value, choices, n=1)
+    meant = _MEANT.get(value.lower())
+    near = [meant] if meant in choices else get_close_matches(value, choices, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     if len(choices) > _MANY:
         choices = [one for one in choices if not any(one.startswith(f"{x}_") for x in choices)]

@@ -9,6 +9,7 @@ import pytest
         ("generate models/x --max-tokens 20", "no option --max-tokens; did you mean --max-new-"),
         ("lessons strat 4", "there is no 'strat'; did you mean start?"),
         ("lessons check --submision x", "no option --submision; did you mean --submissions?"),
+        ("lessons 4", "done with step 4? gpu-learning lessons run 4 runs it\n"),
         ("lessons run 4 5", "unexpected argument '5'"),
         ("config explian", "there is no 'explian'; did you mean explain?"),
         ("demo --data zzz", "--data: there is no 'zzz'; choose from digits, mnist"),

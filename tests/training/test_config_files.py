@@ -29,6 +29,14 @@ def test_a_file_without_its_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == f"gpu-learning: error: {said}\n"
 
 
+def test_a_folder_is_no_file(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workplace / "mine").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        check_config_files(["fit", "-c", "mine/"])
+    said = "mine/ is a folder; name a file in it, as -c configs/digits_cnn.yaml"
+    assert capsys.readouterr().err == f"gpu-learning: error: {said}\n"
+
+
 @pytest.mark.parametrize("name", ["digits_cnn", "configs/digits_cnn"])
 def test_an_experiment_named_without_its_file_is_suggested(
     name: str, workplace: Path, capsys: pytest.CaptureFixture[str]

@@ -66,6 +66,10 @@ def test_choices_are_listed_once_with_the_nearest() -> None:
         "you mean bf16-mixed?"
     )
     assert choice("--a", "x", ["b", "a", "b"]) == "--a must be one of a, b, got 'x'"
+    precisions = ["16-mixed", "bf16", "bf16-mixed", "32", "64"]
+    for value, meant in (("fp16", "16-mixed"), ("Float32", "32"), ("bfloat16", "bf16-mixed")):
+        assert choice("--a", value, precisions).endswith(f"; did you mean {meant}?")
+    assert choice("--a", "half", ["b"]) == "--a must be one of b, got 'half'"
     many = [f"ddp_{number}" for number in range(20)]
     assert choice("--a", "x", ["ddp", *many]) == "--a must be one of ddp, got 'x'"
 
