@@ -161,10 +161,19 @@ function figures(last) {
 
 // ---------------------------------------------------------------- one answer
 
+const SETTINGS = ["temperature", "top_k", "num_predict", "seed"];
+
+/** The first setting that is no number or out of its range, in a sentence; nothing if all fit. */
+function unfit() {
+  const wrong = ({ badInput, rangeUnderflow, rangeOverflow }) =>
+    badInput || rangeUnderflow || rangeOverflow;
+  const field = SETTINGS.map($).find(({ validity }) => wrong(validity));
+  return field && `${field.labels[0].textContent.trim()}: ${field.validationMessage}`;
+}
+
 function options() {
-  const names = ["temperature", "top_k", "num_predict", "seed"];
   // An empty field is the server's default; 0 is a value.
-  const given = names.filter((name) => $(name).value !== "");
+  const given = SETTINGS.filter((name) => $(name).value !== "");
   return Object.fromEntries(given.map((name) => [name, Number($(name).value)]));
 }
 
@@ -195,6 +204,8 @@ async function send(prompt) {
     note("", talk.hint);
     return;
   }
+  const setting = unfit();
+  if (setting) return failed(setting);
   const mine = (talk.now = new AbortController());
   const first = new AbortController();
   const question = { role: "user", content: text };

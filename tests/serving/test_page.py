@@ -167,9 +167,14 @@ def test_a_message_is_answered_token_by_token(visit, url: str, models: Path) -> 
     page = visit(url)
     says(page, "#text-model", "mini_gpt")
     page.get_by_text("Settings").click()
-    page.fill("#temperature", "0")
     page.fill("#num_predict", "24")
     page.fill("#message", "the cat")
+    for wrong in ("-3", "6"):
+        page.fill("#temperature", wrong)
+        page.press("#message", "Enter")
+        says(page, "#log .error", "Temperature: ")
+        assert page.locator(".turn").count() == 0
+    page.fill("#temperature", "0")
     page.press("#message", "Enter")
     says(page, ".figures", "24 tokens")
     generator = TextGenerator.load(models / "mini_gpt", device="cpu")
