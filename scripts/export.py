@@ -16,9 +16,15 @@ def main(argv: Sequence[str]) -> int:
     check_source(arguments.source)
 
     from exporting.commit import check_name, check_target
-    from exporting.images import DEFAULT, export, read_source
+    from exporting.images import DEFAULT, check_formats, export, read_source
     from exporting.replaced import earlier_manifest
-    from exporting.text import TEXT_DEFAULT, export_text, is_text_checkpoint, read_text_source
+    from exporting.text import (
+        TEXT_DEFAULT,
+        check_text_formats,
+        export_text,
+        is_text_checkpoint,
+        read_text_source,
+    )
     from training.runs import find_checkpoint
 
     checkpoint, said = find_checkpoint(arguments.source)
@@ -35,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
     if is_text and (arguments.model or arguments.data):
         raise ValueError("a language model's checkpoint needs neither --model nor --data")
     if is_text:
+        check_text_formats(formats)
         source = read_text_source(checkpoint, arguments.root)
         _say(f"exporting to {folder} ...")
         manifest = export_text(source, folder, formats)
@@ -46,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    check_formats(formats, device)
     source = read_source(checkpoint, arguments.root, arguments.model, arguments.data)
     _say(f"exporting to {folder} ...")
     manifest = export(source, folder, formats, device)
