@@ -50,6 +50,9 @@ def _report(cli: "TrainCLI") -> None:
     print(f"\nrun: {run}")
     if trainer.global_step == cli.resumed_step:
         print("no step was left to train: this run had come to its end")
+    limits = ("max_epochs", "max_steps", "limit_train_batches")
+    if none := [name for name in limits if getattr(trainer, name) == 0]:
+        print(f"nothing was trained: --trainer.{none[0]} is 0")
     if not kept:
         return
     print(f"{kept[0].stem}: {read_checkpoint(kept[0])}")

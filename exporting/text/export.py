@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,11 @@ _GGUF_BASE = "gguf-base"
 def check_text_formats(names: Sequence[str]) -> None:
     """Raises ValueError for a name that is no format, or for none at all."""
     if unknown := [name for name in names if name not in TEXT_FORMATS]:
+        near = get_close_matches(unknown[0], TEXT_FORMATS, n=1)
+        meant = f"did you mean {near[0]}? It" if near else "it"
         raise ValueError(
-            f"a language model has no format {', '.join(unknown)}; it has {', '.join(TEXT_FORMATS)}"
+            f"a language model has no format {', '.join(unknown)}; {meant} has "
+            f"{', '.join(TEXT_FORMATS)}"
         )
     if not names:
         raise ValueError(f"no format given; there are {', '.join(TEXT_FORMATS)}")

@@ -14,7 +14,7 @@ import pytest
 from datamodules import CharTokenizer
 from datamodules.corpus import SENTENCES
 from exporting.commit import name_by_content, write_manifest
-from exporting.text import export_text
+from exporting.text import check_text_formats, export_text
 from lightning_modules.nets.gpt import GPT, GPTConfig
 from tests.exporting.text.test_text_export import text_source
 
@@ -117,6 +117,16 @@ def test_standard_input_is_a_prompt(gpu_learning, model, monkeypatch) -> None:
     code, _, err = gpu_learning("generate", model)
     assert code == 1
     assert "not UTF-8" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("onxx", "onxx; did you mean onnx? It has safetensors, "), ("z", "z; it has safetensors, ")],
+)
+def test_a_format_of_language_models_is_suggested(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match="a language model has no format ") as refused:
+        check_text_formats(["safetensors", name])
+    assert said in str(refused.value)
 
 
 def test_another_tokenizer_or_task_is_refused(gpu_learning, model, workplace: Path) -> None:

@@ -120,3 +120,11 @@ def test_what_training_logs_can_be_the_monitor(gpu_learning, workplace: Path) ->
     )
     assert code == 0, err
     assert "best.ckpt (train/loss " in out
+
+
+def test_a_fit_without_a_step_says_so(gpu_learning, workplace: Path) -> None:
+    code, out, err = gpu_learning(
+        "fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=0", "--cpu_threads=null"
+    )
+    assert code == 0, err
+    assert "nothing was trained: --trainer.max_epochs is 0\n" in out
