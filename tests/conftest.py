@@ -19,6 +19,7 @@ import signal
 import struct
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -234,7 +235,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, so that none is left at the end; ``gpu`` tests say why they do not run."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (not item.nodeid.startswith(SPREAD), item.path not in slow))
+    counts = Counter(item.path for item in items)
+
+    def order(item: pytest.Item) -> tuple[bool, bool, int]:
+        spread = item.nodeid.startswith(SPREAD)
+        return not spread, item.path not in slow, 0 if spread else -counts[item.path]
+
+    items.sort(key=order)
     if not GPUS:
         for item in items:
             if item.get_closest_marker("gpu"):
