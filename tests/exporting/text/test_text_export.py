@@ -179,6 +179,7 @@ def llama(path: Path, prompt: str, tokens: int, context: int, adapter: Path | No
     parameters.n_parallel = 1
     parameters.cpuparams.n_threads = 1
     parameters.warmup = False
+    parameters.verbosity = 1  # errors; a thread of its own would write the rest after the test
     server = cpp.Server(parameters)
     answer = server.handle_completions(
         {"prompt": prompt, "n_predict": tokens, "temperature": 0.0, "cache_prompt": False}
