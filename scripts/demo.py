@@ -154,7 +154,12 @@ def language_model() -> list[tuple[str, str]]:
 def next_commands() -> list[tuple[str, str]]:
     """What to type after the demo, and what it does; ``make setup`` where the server is missing."""
     missing = not all(map(find_spec, ("fastapi", "uvicorn")))
-    setup = [("make setup", "adds what make demo left out: server, language models, notebooks")]
+    setup = [
+        (
+            "make setup",
+            "adds what make demo left out: language models, export, server, kernels, sweeps",
+        )
+    ]
     return [
         ("make tensorboard", "the curves of this run, at http://localhost:6006"),
         *(setup if missing else ()),

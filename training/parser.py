@@ -192,9 +192,20 @@ def _subclasses(base: type) -> list[type]:
     return found
 
 
+# What nanoGPT and transformers call an argument, where the most similar name is another one.
+_ELSEWHERE = {
+    **dict.fromkeys(("block_size", "n_positions", "seq_len", "max_length"), "context"),
+    **dict.fromkeys(("n_embd", "d_model", "hidden_size"), "width"),
+    **dict.fromkeys(("n_layer", "num_layers", "num_hidden_layers"), "layers"),
+    **dict.fromkeys(("n_head", "num_heads", "num_attention_heads"), "heads"),
+    "learning_rate": "lr",
+}
+
+
 def _suggest(wrong: str, names: Iterable[str], above: str = "") -> str:
     names = [name for name in dict.fromkeys(names) if name not in ("help", "config")]
-    if near := get_close_matches(wrong, names, n=1):
+    meant = _ELSEWHERE.get(wrong)
+    if near := [meant] if meant in names else get_close_matches(wrong, names, n=1):
         return f"; did you mean '{above}{near[0]}'?"
     if 0 < len(names) <= 16:
         return f"; it takes {', '.join(names)}"

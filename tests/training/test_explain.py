@@ -12,6 +12,7 @@ from tests.helpers.commands import bad
 from training.explain import Value, explain_config
 
 DIGITS = "configs/digits_cnn.yaml"
+TEXT = "configs/mini_gpt.yaml"
 
 
 def explained(*options: str) -> dict[str, Value]:
@@ -147,6 +148,8 @@ def test_the_command(gpu_learning: Callable[..., tuple[int, str, str]], workplac
     [
         (["-c", DIGITS, "--trainer.max_epoch=3"], "did you mean 'trainer.max_epochs'?"),
         (["-c", "configs/digit_cnn.yaml"], "did you mean configs/digits_cnn.yaml?"),
+        (["-c", TEXT, "--data.init_args.block_size=64"], "mean '--data.init_args.context'?"),
+        (["-c", TEXT, "--model.init_args.n_head=2"], "did you mean '--model.init_args.heads'?"),
         (["-c", DIGITS, "--model.init_args.lr=fast"], "lr"),
         (["-c", DIGITS, "--lr_scheduler=ConstantLR"], "lr_scheduler"),
         (["--trainer.max_epochs=3", "-c", DIGITS], f"{DIGITS} comes after"),
