@@ -157,7 +157,7 @@ def next_commands() -> list[tuple[str, str]]:
     setup = [
         (
             "make setup",
-            "adds what make demo left out: language models, export, server, kernels, sweeps",
+            "adds language models, export, server, kernels and sweeps",
         )
     ]
     return [
