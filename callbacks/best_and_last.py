@@ -28,7 +28,8 @@ class BestAndLast(ModelCheckpoint):
 
     ``best.ckpt`` is the epoch with the best ``monitor``, of equals the latest. Where there is no
     validation data it is the latest epoch, and where a run ends before the first look at
-    ``monitor`` it is the end.
+    ``monitor`` it is the end. A run that resumes with another ``monitor`` or ``mode`` begins anew
+    to look for its best.
 
     ``last.ckpt`` is written after every epoch, every ``every_n_steps`` optimizer steps in between,
     and where the run ends: by ``max_steps``, ``max_time``, early stopping, SIGTERM or Ctrl-C,
@@ -97,6 +98,14 @@ class BestAndLast(ModelCheckpoint):
         # so that it finds its checkpoint when it is requeued.
         job = os.environ.get("SLURM_JOB_ID")
         return {**super().state_dict(), "mode": self.mode, "slurm_job": job}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        before = state_dict.get("monitor"), state_dict.get("mode", self.mode)
+        if before[0] is not None and before != (self.monitor, self.mode):
+            # Scores of two monitors cannot be compared: the next look is the best so far.
+            new = {"best_model_score": None, "best_k_models": {}, "kth_value": self.kth_value}
+            state_dict = {**state_dict, **new, "kth_best_model_path": ""}
+        super().load_state_dict(state_dict)
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         # Of equals the latest: on a small validation set many epochs tie, and the learning rate

@@ -281,3 +281,12 @@ def test_a_search_in_a_resumed_run_is_refused(tmp_path: Path) -> None:
 def test_every_n_epochs_must_be_positive() -> None:
     with pytest.raises(ValueError, match="every_n_epochs must be at least 1, got 0"):
         BestAndLast(every_n_epochs=0)
+
+
+def test_a_resumed_run_with_another_monitor_begins_anew_to_look_for_its_best(
+    tmp_path: Path, device: str
+) -> None:
+    fit(tmp_path, max_epochs=2)
+    other = BestAndLast("val/loss", "max")  # the losses to come are all below those before
+    fit(tmp_path, other, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert load(tmp_path, "best")["global_step"] == 3 * BATCHES
