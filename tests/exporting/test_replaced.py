@@ -86,7 +86,7 @@ def test_an_old_manifest_without_a_score_is_described(tmp_path: Path) -> None:
 def test_a_damaged_manifest_is_described_by_what_it_has(
     tmp_path: Path, damage: dict[str, Any]
 ) -> None:
-    """It is described after it was replaced, where an error would be about an export that is done."""
+    """It is described after it was replaced, when an error would come too late."""
     (tmp_path / "manifest.json").write_text(json.dumps({"files": {"onnx": {}}, **damage}))
     earlier = earlier_manifest(tmp_path)
     assert earlier is not None
