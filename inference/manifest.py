@@ -128,10 +128,14 @@ def checksum(document: dict[str, Any]) -> str:
 
 
 def nearest(folder: Path) -> str:
-    """A suggestion: the artifact beside a folder whose name is most like it; or nothing."""
-    names = [path.parent.name for path in folder.parent.glob(f"*/{MANIFEST}")]
-    near = get_close_matches(folder.name, names, n=1)
-    return f"; did you mean {folder.parent / near[0]}?" if near else ""
+    """A suggestion: the artifact whose name is most like a folder's, beside it, or, of a name
+    alone, in ``models/``; or nothing."""
+    parents = [folder.parent, *([Path("models")] if len(folder.parts) == 1 else [])]
+    for parent in parents:
+        names = [path.parent.name for path in parent.glob(f"*/{MANIFEST}")]
+        if near := get_close_matches(folder.name, names, n=1):
+            return f"; did you mean {parent / near[0]}?"
+    return ""
 
 
 def usage(manifest: "Manifest") -> str:
