@@ -28,8 +28,8 @@ class BestAndLast(ModelCheckpoint):
 
     ``best.ckpt`` is the epoch with the best ``monitor``, of equals the latest. Where there is no
     validation data it is the latest epoch, and where a run ends before the first look at
-    ``monitor`` it is the end. A run that resumes with another ``monitor`` or ``mode`` begins anew
-    to look for its best.
+    ``monitor`` it is the end. A run that resumes with another ``monitor`` or ``mode`` looks for
+    its best from there on.
 
     ``last.ckpt`` is written after every epoch, every ``every_n_steps`` optimizer steps in between,
     and where the run ends: by ``max_steps``, ``max_time``, early stopping, SIGTERM or Ctrl-C,
@@ -223,7 +223,7 @@ class BestAndLast(ModelCheckpoint):
                 self._write_last(trainer)
         if self._refused:
             last = Path(str(self.dirpath)) / "last.ckpt"
-            kept = "" if trainer.fast_dev_run else f"; --ckpt_path {last} goes on with this run"
+            kept = "" if trainer.fast_dev_run else f"; --ckpt_path {last} continues this run"
             raise ValueError(self._refused + kept)
         self._ctrl_c.raise_if_asked()
 

@@ -283,7 +283,7 @@ def test_every_n_epochs_must_be_positive() -> None:
         BestAndLast(every_n_epochs=0)
 
 
-def test_a_resumed_run_with_another_monitor_begins_anew_to_look_for_its_best(
+def test_a_resumed_run_with_another_monitor_looks_for_its_best_from_there_on(
     tmp_path: Path, device: str
 ) -> None:
     fit(tmp_path, max_epochs=2)
@@ -297,7 +297,7 @@ def test_what_was_trained_before_a_monitor_is_found_wrong_is_kept(
 ) -> None:
     """Without a check of the validation before the training it is known after an epoch."""
     last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
-    with pytest.raises(ValueError, match=f"mode min; --ckpt_path {last} goes on with this run$"):
+    with pytest.raises(ValueError, match=f"mode min; --ckpt_path {last} continues this run$"):
         fit(tmp_path / "cut", BestAndLast("val/los", "min"), num_sanity_val_steps=0)
     assert load(tmp_path / "cut")["global_step"] == BATCHES
     fit(tmp_path / "cut", ckpt_path=last, num_sanity_val_steps=0)
