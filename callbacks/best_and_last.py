@@ -28,7 +28,8 @@ class BestAndLast(ModelCheckpoint):
 
     ``best.ckpt`` is the epoch with the best ``monitor``, of equals the latest. Where there is no
     validation data it is the latest epoch, and where a run ends before the first look at
-    ``monitor`` it is the end.
+    ``monitor`` it is the end. A run that resumes with another ``monitor`` or ``mode`` looks for
+    its best from there on.
 
     ``last.ckpt`` is written after every epoch, every ``every_n_steps`` optimizer steps in between,
     and where the run ends: by ``max_steps``, ``max_time``, early stopping, SIGTERM or Ctrl-C,
@@ -83,6 +84,7 @@ class BestAndLast(ModelCheckpoint):
         self._epochs_between = every_n_epochs
         self._written = 0
         self._validated = -1
+        self._refused = ""
         self._stop_after_step = False
         self._ctrl_c = DeferredInterrupt()
         self._preemption = Preemption()
@@ -97,6 +99,14 @@ class BestAndLast(ModelCheckpoint):
         # so that it finds its checkpoint when it is requeued.
         job = os.environ.get("SLURM_JOB_ID")
         return {**super().state_dict(), "mode": self.mode, "slurm_job": job}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        before = state_dict.get("monitor"), state_dict.get("mode", self.mode)
+        if before[0] is not None and before != (self.monitor, self.mode):
+            # Scores of two monitors cannot be compared: the next look is the best so far.
+            new = {"best_model_score": None, "best_k_models": {}, "kth_value": self.kth_value}
+            state_dict = {**state_dict, **new, "kth_best_model_path": ""}
+        super().load_state_dict(state_dict)
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         # Of equals the latest: on a small validation set many epochs tie, and the learning rate
@@ -133,6 +143,7 @@ class BestAndLast(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         self._written = trainer.global_step
         self._validated = -1
+        self._refused = ""
         self._stop_after_step = False
         if not sum(trainer.num_val_batches):
             self.monitor = None
@@ -157,8 +168,13 @@ class BestAndLast(ModelCheckpoint):
         self._ctrl_c.raise_if_asked()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._check_monitor(trainer)
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+        wrong = self._wrong_monitor(trainer)
+        fits = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if wrong and fits and trainer.is_last_batch:
+            self._refused = wrong  # where the epoch ends, which is written before
+        elif wrong:
+            raise ValueError(wrong)
+        if wrong or not fits:
             return
         self._validated = trainer.global_step
         accumulates = self._accumulates(trainer)
@@ -173,17 +189,17 @@ class BestAndLast(ModelCheckpoint):
             self._write_last(trainer)
         self._ctrl_c.raise_if_asked()
 
-    def _check_monitor(self, trainer: pl.Trainer) -> None:
-        """Refuses what nothing logs, where Lightning checks the validation before the training."""
+    def _wrong_monitor(self, trainer: pl.Trainer) -> str:
+        """Why the monitor is refused; empty where something logs it, or may yet."""
         logged = sorted(trainer.callback_metrics)
         if self.monitor is None or self.monitor in logged:
-            return
+            return ""
         # What training logs is not known yet, nor what a module keeps from that check.
         if trainer.sanity_checking and (self.monitor.startswith("train/") or not logged):
-            return
+            return ""
         near = get_close_matches(self.monitor, logged, n=1)
         meant = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(
+        return (
             f"monitor {self.monitor!r} is not logged; there is {', '.join(logged)}{meant}; name "
             "one of them and its direction, such as --checkpoint.monitor val/loss "
             "--checkpoint.mode min"
@@ -202,8 +218,13 @@ class BestAndLast(ModelCheckpoint):
             if due and known and current:
                 super().on_train_epoch_end(trainer, pl_module)
             # ModelCheckpoint's own save_last writes only when the best one changes.
-            if self._written != trainer.global_step and (due or self._steps_due(trainer)):
+            due = due or self._steps_due(trainer) or bool(self._refused)
+            if self._written != trainer.global_step and due:
                 self._write_last(trainer)
+        if self._refused:
+            last = Path(str(self.dirpath)) / "last.ckpt"
+            kept = "" if trainer.fast_dev_run else f"; --ckpt_path {last} continues this run"
+            raise ValueError(self._refused + kept)
         self._ctrl_c.raise_if_asked()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from lightning_modules.nets.kernels import Kernels
+from lightning_modules.nets.kernels import Kernels, check_only
 
 
 class UseKernels(pl.Callback):
@@ -20,7 +20,8 @@ class UseKernels(pl.Callback):
     Args:
         ops: import path of a module of operators, such as ``course.kernels.ops``; what it may
             define stands at :class:`~lightning_modules.nets.kernels.Kernels`.
-        only: names of the functions that are taken, such as ``[cross_entropy]``; all otherwise.
+        only: names of the functions that are taken, such as ``[cross_entropy]``, each of which
+            must be there and have a place in the net; otherwise all that have one.
         without_gpu: ``error`` refuses to run without a CUDA GPU, ``skip`` leaves the net as it is
             there.
 
@@ -46,6 +47,7 @@ class UseKernels(pl.Callback):
     ) -> None:
         if without_gpu not in ("error", "skip"):
             raise ValueError(f"without_gpu must be error or skip, got {without_gpu!r}")
+        check_only(only)
         self.ops = ops
         self.only = only
         self.without_gpu = without_gpu

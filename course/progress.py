@@ -48,7 +48,7 @@ class Progress:
             raise ValueError(
                 f"{path} cannot be read ({error.strerror}); name another folder with --folder"
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(
                 f"{path} is damaged; delete it to begin a new record, your exercises stay"
             ) from error

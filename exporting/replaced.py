@@ -1,22 +1,30 @@
 """What an export says about the artifact that it replaces."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from inference.manifest import MANIFEST
 
+# Name, key in a manifest and format of what a net scored.
+_SCORES = (("accuracy", "accuracy", ".2%"), ("bits per character", "bits_per_char", ".4f"))
+
 
 def earlier_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of the artifact that an export is about to replace; None if there is none.
 
-    A damaged one is replaced as a whole one is.
+    A damaged one is replaced as a whole one is; parts that are not what a manifest has are left
+    out, as nothing may fail once the artifact is replaced.
     """
     try:
         document = json.loads((folder / MANIFEST).read_text())
-        return {**document, "files": list(document["files"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        files = [str(name) for name in document["files"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    parts = ("eager", "source", "folders")
+    damaged = {name for name in parts if not isinstance(document.get(name), dict)}
+    return {**{k: v for k, v in document.items() if k not in damaged}, "files": files}
 
 
 def describe_replaced(earlier: dict[str, Any], now: dict[str, Any]) -> str:
@@ -34,9 +42,8 @@ def describe_replaced(earlier: dict[str, Any], now: dict[str, Any]) -> str:
             compared = f"one that was scored on other data ({name} {old_text}, now {new_text})"
         else:
             better = old > new if name == "accuracy" else old < new
-            kind = (
-                "one as good as this" if old == new else f"a {'better' if better else 'worse'} one"
-            )
+            kind = f"a {'better' if better else 'worse'} one"
+            kind = "one as good as this" if old_text == new_text else kind
             compared = f"{kind} ({name} {old_text}, now {new_text})"
     checkpoint = (earlier.get("source") or {}).get("checkpoint")
     origin = f" from {checkpoint}" if checkpoint else ""
@@ -47,8 +54,8 @@ def describe_replaced(earlier: dict[str, Any], now: dict[str, Any]) -> str:
 def _score(manifest: dict[str, Any]) -> tuple[str, float, str] | None:
     """Name, value and text of what the net scored before it was exported."""
     eager = manifest.get("eager") or {}
-    if (accuracy := eager.get("accuracy")) is not None:
-        return "accuracy", accuracy, f"{accuracy:.2%}"
-    if (bits := eager.get("bits_per_char")) is not None:
-        return "bits per character", bits, f"{bits:.4f}"
+    for name, key, form in _SCORES:
+        score = eager.get(key)
+        if isinstance(score, (int, float)) and math.isfinite(score):
+            return name, score, format(score, form)
     return None

@@ -26,6 +26,8 @@ def check_is_there(path: Path) -> None:
         meant = f"--ckpt_path {near[0]}"
     if not meant and (near := _near(path, (one.name for one in path.parent.glob("*.ckpt")))):
         meant = str(near)
+    if not meant and (near := _walked(path)) and near.is_file():
+        meant = str(near)
     raise ValueError(
         f"the checkpoint {path} does not exist, or is not a file"
         + (f"; did you mean {meant}?" if meant else "; name a file, or last or best")
@@ -34,11 +36,12 @@ def check_is_there(path: Path) -> None:
 
 def check_source(path: Path) -> None:
     """Raises ValueError if a path is neither a file nor the folder of a run or an experiment."""
-    bests = (path / "best.ckpt", path / "checkpoints" / "best.ckpt")
-    if path.is_file() or any(map(Path.is_file, bests)) or _has(path, "*/checkpoints/best.ckpt"):
+    if _is_source(path):
         return
-    if not path.exists() and (near := _near(path, (one.name for one in path.parent.glob("*/")))):
-        raise ValueError(f"there is no {path}; did you mean {near}?")
+    if not path.exists():
+        near = _near(path, (one.name for one in path.parent.glob("*/"))) or _walked(path)
+        if near and (near.is_dir() or _is_source(near)):
+            raise ValueError(f"there is no {path}; did you mean {near}?")
     experiments = sorted({found.parents[2] for found in path.glob("*/*/checkpoints/best.ckpt")})
     if experiments:
         raise ValueError(
@@ -50,6 +53,11 @@ def check_source(path: Path) -> None:
     )
 
 
+def _is_source(path: Path) -> bool:
+    bests = (path / "best.ckpt", path / "checkpoints" / "best.ckpt")
+    return path.is_file() or any(map(Path.is_file, bests)) or _has(path, "*/checkpoints/best.ckpt")
+
+
 def _has(path: Path, pattern: str) -> bool:
     return next(path.glob(pattern), None) is not None
 
@@ -59,3 +67,21 @@ def _near(path: Path, names: Iterable[str]) -> Path | None:
     names = sorted(names)
     near = get_close_matches(path.name, names, n=1) or [one for one in names if path.name in one]
     return path.with_name(near[0]) if near else None
+
+
+def _walked(path: Path) -> Path | None:
+    """What exists below folders and with a file name that are each the one typed or most like it.
+
+    A single name is not enough to go by: any file here may be a little like it.
+    """
+    found = Path(path.anchor)
+    for part in path.relative_to(found).parts:
+        step = found / part
+        if not step.exists():
+            others = list(found.iterdir()) if found.is_dir() else []
+            names = sorted(one.name for one in others if one.suffix == step.suffix)
+            if not (near := get_close_matches(part, names, n=1)):
+                return None
+            step = found / near[0]
+        found = step
+    return found if len(path.parts) > 1 else None

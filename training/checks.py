@@ -37,9 +37,15 @@ def check_settings(config: Any, keyed: Iterable[str], typed_rate: bool = False) 
         value = trainer.get(name)
         if isinstance(value, str) and value.lower() not in choices:  # as Lightning reads most
             raise ValueError(choice(f"--trainer.{name}", value, choices))
-    for name in ("log_every_n_steps", "accumulate_grad_batches"):
+    for name in ("log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
         if (trainer.get(name) or 1) < 1 or trainer.get(name) == 0:
             raise ValueError(f"--trainer.{name} must be at least 1, got {trainer.get(name)}")
+    interval = trainer.get("val_check_interval")
+    if isinstance(interval, int | float) and not interval > 0:
+        raise ValueError(f"--trainer.val_check_interval must be above 0, got {interval}")
+    if not (trainer.get("gradient_clip_val") or 0) >= 0:
+        clip = trainer.gradient_clip_val
+        raise ValueError(f"--trainer.gradient_clip_val must be at least 0, got {clip}")
     for part in (config.model, config.get("optimizer")):
         lr = ((part or {}).get("init_args") or {}).get("lr")
         if lr is not None and not 0 < float(lr) < float("inf"):
@@ -60,6 +66,12 @@ def check_settings(config: Any, keyed: Iterable[str], typed_rate: bool = False) 
             f"accelerator={trainer.accelerator} needs a CUDA GPU and torch sees none; "
             "gpu-learning doctor says why, --trainer.accelerator cpu trains without"
         )
+
+
+def check_seed(seed: Any) -> None:
+    """Refuses what no random number generator begins with; true and false choose none."""
+    if isinstance(seed, int) and not 0 <= seed < 2**32:
+        raise ValueError(f"--seed_everything must be from 0 to {2**32 - 1}, got {seed}")
 
 
 def _trainer_choices() -> dict[str, list[str]]:

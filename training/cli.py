@@ -37,8 +37,9 @@ from callbacks import (
 from callbacks.idle_hooks import skip_idle_hooks
 from lightning_modules import *  # noqa: F403  --model takes the names of imported classes
 from training.checkpoint_cli import CheckpointCLI
-from training.checks import check_parts, check_settings, check_subcommand
+from training.checks import check_parts, check_seed, check_settings, check_subcommand
 from training.loggers import keep_history
+from training.nulls import check_nulls
 from training.parser import OneSentenceParser, explain, overridden, typed
 from training.run_config import SaveFitConfig
 
@@ -118,8 +119,11 @@ class TrainCLI(CheckpointCLI):
             self.config = parser.parse_args(args)
         finally:
             typed.reset(token)
+        self._options = args[1:]
+        check_seed(self.config[self._name].get("seed_everything"))
 
     def before_instantiate_classes(self) -> None:
+        check_nulls(self.config[self._name], self._options)
         check_settings(self.config[self._name], KEYED_CALLBACKS, self._typed_rate)
 
     def instantiate_classes(self) -> None:

@@ -62,11 +62,16 @@ def yaml_fault(
 
 
 def named_experiment(name: str) -> Path | None:
-    """The file of an experiment that is named without ``configs/`` or ``.yaml``."""
+    """The file of an experiment that is named without ``configs/`` or ``.yaml``, or nearly."""
     if not re.fullmatch(r"[\w/-]+", name) or Path(name).exists():
         return None
     candidates = (Path(f"{name}.yaml"), Path("configs", f"{name}.yaml"))
-    return next((path for path in candidates if path.is_file()), None)
+    if found := next((path for path in candidates if path.is_file()), None):
+        return found
+    folder = Path(name).parent if "/" in name else Path("configs")
+    others = {path.stem: path for path in folder.glob("*.yaml")}
+    near = get_close_matches(Path(name).name, others, n=1)
+    return others[near[0]] if near else None
 
 
 def missing(path: Path) -> str:

@@ -54,7 +54,7 @@ def located(argv: Sequence[str], key: str, value: str | None = None) -> tuple[st
     Args:
         argv: options of a command.
         key: the end of its dotted name.
-        value: as text; None for any.
+        value: as text, of a list or a mapping as Python shows it; None for any.
 
     Returns:
         ``("--model.lr", "")`` for an option, ``("model.init_args.lr", " (my.yaml:4)")`` for a line
@@ -62,24 +62,32 @@ def located(argv: Sequence[str], key: str, value: str | None = None) -> tuple[st
     """
     name, where = "", ""
     for new in _in_order(argv):
-        for path, given in _leaves(new):
+        for path, given in _nodes(new):
             named = f".{path}".endswith(f".{key}")
-            if named and (value is None or str(given.content) == value):
+            if named and (value is None or str(_plain(given)) == value):
                 typed = given.source.where == COMMAND_LINE
                 name, where = (f"--{path}", "") if typed else (path, f" ({given.source})")
     return name, where
 
 
-def _leaves(given: Given, above: str = "") -> Iterator[tuple[str, Given]]:
-    """Plain values with their dotted names; items of a list have the list's."""
+def _nodes(given: Given, above: str = "") -> Iterator[tuple[str, Given]]:
+    """Values with their dotted names; items of a list have the list's."""
+    yield above, given
     if isinstance(given.content, dict):
         for key, value in given.content.items():
-            yield from _leaves(value, f"{above}.{key.rstrip('+')}".lstrip("."))
-        return
-    yield above, given
+            yield from _nodes(value, f"{above}.{key.rstrip('+')}".lstrip("."))
     if isinstance(given.content, list):
         for value in given.content:
-            yield from _leaves(value, above)
+            yield from _nodes(value, above)
+
+
+def _plain(given: Given) -> Any:
+    """The value as it was written, without where."""
+    if isinstance(given.content, dict):
+        return {key: _plain(value) for key, value in given.content.items()}
+    if isinstance(given.content, list):
+        return [_plain(value) for value in given.content]
+    return given.content
 
 
 def _in_order(argv: Sequence[str]) -> Iterator[Given]:
@@ -148,10 +156,11 @@ def _given(loader: Any, node: yaml.Node, where: str, order: int, lines: bool) ->
 
 def _option(name: str, value: str, order: int) -> Given:
     """``--trainer.callbacks.step_size=2`` as nested mappings."""
+    source = Source(COMMAND_LINE, None, order)
     try:
-        given = _read(value, COMMAND_LINE, order, lines=False)
+        given = _read(value, COMMAND_LINE, order, lines=False) if value else Given(source, value)
     except yaml.YAMLError:  # a plain string, such as a path with a colon
-        given = Given(Source(COMMAND_LINE, None, order), value)
+        given = Given(source, value)
     for key in reversed(name.split(".")):
         given = Given(given.source, {key: given})
     return given

@@ -101,14 +101,21 @@ def explain(message: str, options: Iterable[str] = (), given: Sequence[str] = ()
     if match := re.search(r"Expected a dot import path string: (\S+)", message):
         base = re.search(r"<class '(\w+\.[\w.]+)'>", message)
         names = _class_names(base[1]) if base else []
-        return f"there is no class '{match[1]}'{_suggest(match[1], names)}"
+        off = match[1].lower() in ("false", "none") and "<class 'NoneType'>" in message
+        remedy = "; null takes it out" if off else _suggest(match[1], names)
+        return f"there is no class '{match[1]}'{remedy}"
     if match := re.search(r"File does not exist: '([^']+)'", message):
         return f"there is no {missing(Path(match[1]))}"
     if message == "argument -c/--config: expected one argument":
         return "-c needs a file after it: -c configs/digits_cnn.yaml"
+    if match := re.fullmatch(r"argument (-\S+): expected one argument", message):
+        return f"{_without_value(match[1], given)} needs a value after it"
     if "arguments are required" in message and re.search(r"\b\w+\.(model|data)\b", message):
         return "a model and its data are needed: name an experiment, as -c configs/digits_cnn.yaml"
     if match := re.fullmatch(r"the following arguments are required: (\w+)", message):
+        if parts := _named_parts(given):
+            needs = " or ".join(f"{part}.{match[1]} VALUE" for part in parts)
+            return f"a class that was named needs '{match[1]}': add after it {needs}"
         return (
             f"a class that was named needs '{match[1]}': of a callback it is given after it, as "
             f"--trainer.callbacks.{match[1]}=VALUE, otherwise as --model.{match[1]}=VALUE or "
@@ -134,6 +141,24 @@ def _not_accepted(wrong: str, options: list[str], given: Sequence[str]) -> str:
         return f"option '{wrong}' is not accepted{_suggest(wrong, options)}{where}"
     above = name.removesuffix(wrong)
     return f"there is no option {name}{_suggest(wrong, options, above)}"
+
+
+def _without_value(option: str, given: Sequence[str]) -> str:
+    """The option as it was typed; jsonargparse names what is above it: --model of --model.lr."""
+    for one, following in zip(given, [*given[1:], "--"], strict=True):
+        if f"{one}.".startswith(f"{option}.") and following.startswith("--"):
+            return one
+    return option
+
+
+def _named_parts(given: Sequence[str]) -> list[str]:
+    """The parts of a run for which a class is typed: --model, --lr_scheduler, --trainer.callbacks.
+
+    Their arguments are told from them by names that begin with theirs.
+    """
+    names = [option.partition("=")[0].rstrip("+") for option in given if option.startswith("--")]
+    parts = ("model", "data", "optimizer", "lr_scheduler", "trainer.callbacks", "trainer.logger")
+    return [f"--{part}" for part in parts if f"--{part}" in names]
 
 
 def overridden(arguments: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ def wrong_value(message: str, typed: Sequence[str] = ()) -> str:
     Returns:
         The sentence; empty where the report is about anything else than plain types and choices.
     """
-    given = re.search(r"\b(?:Given value|Got value): (.+)$", message, flags=re.MULTILINE)
+    given = re.search(r"\b(?:Given value|Got value): (.*)$", message, flags=re.MULTILINE)
     lines = [line.strip(" -") for line in message.splitlines()]
     expected = [line.partition(". Got value")[0] for line in lines if line.startswith("Expected")]
     expected = [line for line in expected if not line.startswith(_TRIED)]
@@ -49,7 +49,7 @@ def wrong_value(message: str, typed: Sequence[str] = ()) -> str:
     name, where = located(typed, keys[-1], given[1]) if keys else ("", "")
     if choices and not kinds:
         return choice(name or key, given[1], choices) + where
-    said = f"expected {' or '.join([*kinds, *choices])}, got {given[1]}"
+    said = f"expected {' or '.join([*kinds, *choices])}, got {given[1] or 'nothing'}"
     if re.match(r"list|tuple", kinds[0]) and re.fullmatch(r"[\w.,-]+", given[1]):
         said += f"; write [{given[1]}]"
     return f"{name or key}: {said}{where}" if name or key else said
@@ -72,7 +72,10 @@ def choice(name: str, value: str, choices: Iterable[str]) -> str:
 def _kinds(text: str) -> tuple[list[str], list[str]]:
     """Plain types and choices that a text of jsonargparse's names, without None."""
     kinds, choices = [], []
-    pattern = r"typing\.Literal\[([^\]]*)\]|<class '(\w+)'>|\b((?:list|tuple|dict)\[[\w, .]*\])"
+    pattern = (
+        r"typing\.Literal\[([^\]]*)\]|<class '(\w+)'>"
+        r"|\b((?:list|tuple|dict)\[[\w, .]*\]|tuple with \d+ elements?)"
+    )
     for match in re.finditer(pattern, text):
         if match[1]:
             choices += [one.strip(" '") for one in match[1].split(",")]

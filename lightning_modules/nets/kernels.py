@@ -1,7 +1,7 @@
 """Other implementations of the functions of a net, put into its modules and taken out again."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from types import MethodType
 from typing import Any
 
@@ -35,25 +35,32 @@ class Kernels:
             - ``causal_attention(q, k, v)`` of (B, heads, T, width of a head),
             - ``cross_entropy(hidden, weight, targets)``, of the logits ``hidden @ weight.T``; a
               fourth argument, ``vocab_size``, comes where the rows from there on are padding.
-        only: names of the functions that are taken; None for all that there are.
+        only: names of the functions that are taken, each of which must be there and have a place;
+            None for all that there are.
 
     Attributes:
         replaced: number of places in the net by name of the function.
 
     Raises:
         ValueError: a module that is not there, or defines none of these; a net without a place for
-            any of them; dropout within attention, which a kernel of attention does not have.
+            any of them, or for one of ``only``; dropout within attention, where a kernel of
+            attention, which has none, is to be taken.
     """
 
     def __init__(self, net: nn.Module, ops: str, only: Sequence[str] | None = None) -> None:
-        functions = _functions(ops, NAMES if only is None else only)
+        functions = _functions(ops, only)
         places = _places(net, functions)
+        self.replaced = {name: sum(one == name for one, *_ in places) for name in functions}
+        unused = [name for name, count in self.replaced.items() if not count]
         if not places:
             raise ValueError(
                 f"nothing in {type(net).__name__} was replaced: {ops} has {', '.join(functions)}, "
                 "and the net has no place for it; configs/mini_gpt_kernels.yaml is a net with all"
             )
-        self.replaced = {name: sum(one == name for one, *_ in places) for name in functions}
+        if only is not None and unused:
+            raise ValueError(
+                f"{type(net).__name__} has no place for {', '.join(unused)}; take it out of only"
+            )
         self._methods = [(module, name, method) for _, module, name, method in places]
 
     def switch(self, on: bool) -> None:
@@ -67,9 +74,17 @@ class Kernels:
         return ", ".join(f"{name} {count}" for name, count in self.replaced.items())
 
 
-def _functions(path: str, names: Sequence[str]) -> dict[str, Callable[..., Tensor]]:
-    if wrong := sorted(set(names) - set(NAMES)):
-        raise ValueError(f"only must name some of {', '.join(NAMES)}, got {', '.join(wrong)}")
+def check_only(names: Sequence[str] | None) -> None:
+    """Raises ValueError where ``names``, if there are any, are not those of functions."""
+    wrong = sorted(set(names or ()) - set(NAMES))
+    if names is not None and (wrong or not names):
+        got = ", ".join(wrong) or "an empty list"
+        raise ValueError(f"only must name some of {', '.join(NAMES)}, got {got}")
+
+
+def _functions(path: str, only: Sequence[str] | None) -> dict[str, Callable[..., Tensor]]:
+    check_only(only)
+    names = NAMES if only is None else only
     try:
         module = importlib.import_module(path)
     except ImportError as error:
@@ -78,8 +93,11 @@ def _functions(path: str, names: Sequence[str]) -> dict[str, Callable[..., Tenso
             "course.kernels.ops"
         ) from error
     found = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    missing = [name for name in names if name not in found]
     if not found:
         raise ValueError(f"{path} defines none of {', '.join(names)}")
+    if only is not None and missing:
+        raise ValueError(f"{path} does not define {', '.join(missing)}; take it out of only")
     return found
 
 
@@ -101,12 +119,12 @@ def _places(
     return [
         (name, module, method, MethodType(made[name], module))
         for module in net.modules()
-        for name, method in _of(module)
+        for name, method in _of(module, functions)
         if name in functions
     ]
 
 
-def _of(module: nn.Module) -> list[tuple[str, str]]:
+def _of(module: nn.Module, wanted: Container[str]) -> list[tuple[str, str]]:
     """What can be replaced in a module, without those within it: function and method."""
     if isinstance(module, nn.LayerNorm):
         fits = len(module.normalized_shape) == 1 and module.elementwise_affine
@@ -114,7 +132,7 @@ def _of(module: nn.Module) -> list[tuple[str, str]]:
     if isinstance(module, Block):
         return [(BIAS_GELU, "mlp")] if module.gelu and module.up.bias is not None else []
     if isinstance(module, Attention):
-        if module.dropout:
+        if module.dropout and ATTENTION in wanted:
             raise ValueError(
                 "a kernel of attention has no dropout; set --model.init_args.dropout 0"
             )

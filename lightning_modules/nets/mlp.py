@@ -25,7 +25,7 @@ class MLP(nn.Sequential):
         dropout: probability with which a hidden value is set to zero in training.
 
     Raises:
-        ValueError: another activation, or a probability outside 0 to 1.
+        ValueError: another activation, a width below 1, or a probability outside 0 to 1.
     """
 
     def __init__(
@@ -35,6 +35,8 @@ class MLP(nn.Sequential):
             raise ValueError(
                 f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}"
             )
+        if min(sizes) < 1:
+            raise ValueError(f"the width of a layer must be at least 1, got {min(sizes)}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
         layers: list[nn.Module] = [nn.Flatten()]

@@ -281,3 +281,25 @@ def test_a_search_in_a_resumed_run_is_refused(tmp_path: Path) -> None:
 def test_every_n_epochs_must_be_positive() -> None:
     with pytest.raises(ValueError, match="every_n_epochs must be at least 1, got 0"):
         BestAndLast(every_n_epochs=0)
+
+
+def test_a_resumed_run_with_another_monitor_looks_for_its_best_from_there_on(
+    tmp_path: Path, device: str
+) -> None:
+    fit(tmp_path, max_epochs=2)
+    other = BestAndLast("val/loss", "max")  # the losses to come are all below those before
+    fit(tmp_path, other, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert load(tmp_path, "best")["global_step"] == 3 * BATCHES
+
+
+def test_what_was_trained_before_a_monitor_is_found_wrong_is_kept(
+    tmp_path: Path, device: str
+) -> None:
+    """Without a check of the validation before the training it is known after an epoch."""
+    last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    with pytest.raises(ValueError, match=f"mode min; --ckpt_path {last} continues this run$"):
+        fit(tmp_path / "cut", BestAndLast("val/los", "min"), num_sanity_val_steps=0)
+    assert load(tmp_path / "cut")["global_step"] == BATCHES
+    fit(tmp_path / "cut", ckpt_path=last, num_sanity_val_steps=0)
+    fit(tmp_path / "whole", num_sanity_val_steps=0)
+    assert same(load(tmp_path / "cut"), load(tmp_path / "whole"))

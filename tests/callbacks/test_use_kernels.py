@@ -149,6 +149,25 @@ def test_only_some_functions_are_taken(ops: OwnOps) -> None:
         Kernels(gpt, "own_ops", ["cross_entropy"])
     with pytest.raises(ValueError, match="only must name some of layer_norm, "):
         Kernels(gpt, "own_ops", ["layernorm"])
+    with pytest.raises(ValueError, match="got an empty list"):
+        Kernels(gpt, "own_ops", [])
+    with pytest.raises(ValueError, match="own_ops does not define cross_entropy; take it out of"):
+        Kernels(gpt, "own_ops", ["layer_norm", "cross_entropy"])
+    with pytest.raises(ValueError, match="GPT has no place for bias_gelu; take it out of only"):
+        Kernels(GPT(GPTConfig()), "own_ops", ["bias_gelu", "layer_norm"])
+
+
+def test_a_wrong_name_is_found_without_a_gpu_too() -> None:
+    with pytest.raises(ValueError, match=r"layer_norm, .*, got cross_entropi$"):
+        UseKernels("own_ops", ["cross_entropi"], without_gpu="skip")
+
+
+def test_dropout_within_attention_is_no_matter_of_the_other_functions(ops: OwnOps) -> None:
+    ops.causal_attention = F.scaled_dot_product_attention  # type: ignore[attr-defined]
+    gpt = GPT(GPTConfig(dropout=0.1))
+    assert Kernels(gpt, "own_ops", ["layer_norm"]).replaced == {"layer_norm": 4}
+    with pytest.raises(ValueError, match="a kernel of attention has no dropout"):
+        Kernels(gpt, "own_ops")
 
 
 def test_the_loss_of_a_model_of_transformers(ops: OwnOps, gpt2_base: Path) -> None:

@@ -35,6 +35,7 @@ def text(bits: float, **changes: Any) -> dict[str, Any]:
         (image(0.9611), image(0.9833), "a worse one (accuracy 96.11%, now 98.33%)"),
         (image(0.9833), image(0.9833), "one as good as this (accuracy 98.33%, now 98.33%)"),
         (text(1.5), text(2.25), "a better one (bits per character 1.5000, now 2.2500)"),
+        (text(1.50001), text(1.5), "one as good as this (bits per character 1.5000, now 1.5000)"),
         (text(2.25), text(1.5), "a worse one (bits per character 2.2500, now 1.5000)"),
         (
             image(0.9833, data="MNISTDataModule"),
@@ -69,6 +70,27 @@ def test_an_old_manifest_without_a_score_is_described(tmp_path: Path) -> None:
     earlier = earlier_manifest(tmp_path)
     assert earlier is not None
     assert describe_replaced(earlier, image(0.9)) == "one, which had int8, onnx"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"eager": "fast"},
+        {"eager": {"accuracy": "0.98"}},
+        {"eager": {"accuracy": float("nan")}},
+        {"source": "a.ckpt"},
+        {"folders": 3},
+        {"data": []},
+    ],
+)
+def test_a_damaged_manifest_is_described_by_what_it_has(
+    tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    """It is described after it was replaced, when an error would come too late."""
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": {"onnx": {}}, **damage}))
+    earlier = earlier_manifest(tmp_path)
+    assert earlier is not None
+    assert describe_replaced(earlier, image(0.9)) == "one, which had onnx"
 
 
 def test_a_worse_export_says_what_it_replaces(gpu_learning, workplace: Path) -> None:

@@ -224,3 +224,14 @@ def test_what_load_cannot_do_is_said(artifact: Path, tmp_path: Path) -> None:
         model.predict_batch([])
     with pytest.raises(ValueError, match="picture 1"):
         model.predict_batch([np.eye(28), np.zeros((28, 28))])
+
+
+def test_a_name_alone_is_answered_by_the_model_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "models" / "digits"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").touch()
+    with pytest.raises(ValueError, match=r"^digit does not exist; did you mean models/digits\?$"):
+        load("digit")

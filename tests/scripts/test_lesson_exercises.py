@@ -164,7 +164,7 @@ def test_folders_that_cannot_be(gpu_learning, workplace: Path) -> None:
     assert "exercises has no exercise yet; gpu-learning lessons start 4 writes" in said
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"hints": 1, "passed": {}}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"hints": 1, "passed": {}}', "[" * 100_000])
 def test_a_damaged_record_is_named(gpu_learning, workplace: Path, content: str) -> None:
     gpu_learning("lessons", "start", "4")
     record = FILE.with_name(".progress.json")

@@ -28,6 +28,8 @@ def test_a_mistyped_last_is_answered_by_it(typed: list[str], workplace: Path) ->
         ("logs/digits_cnn/version_0", "did you mean logs/digits_cnn/version_0/checkpoints/best."),
         ("logs/digits_cnn/version_0/best.ckpt", "did you mean logs/digits_cnn/version_0/check"),
         ("logs/mini_gpt/version_0/checkpoints/bst.ckpt", "checkpoints/best.ckpt?"),
+        ("logs/mini_gp/version_0/checkpoints/best.ckpt", "did you mean logs/mini_gpt/version_0/c"),
+        ("log/digit_cnn/version_1/checkpoint/bst.ckpt", "did you mean logs/digits_cnn/version_0/"),
         ("nowhere.ckpt", "name a file, or last or best"),
     ],
 )
@@ -48,6 +50,11 @@ def test_names_and_files_pass(name: str, logs: Path) -> None:
     [
         ("logs/digits", "there is no logs/digits; did you mean logs/digits_cnn?"),
         ("logs/gpt", "there is no logs/gpt; did you mean logs/mini_gpt?"),
+        ("logs/digits_cn/version_0", "there is no logs/digits_cn/version_0; did you mean logs/d"),
+        (
+            "logs/mini_gpt/version_0/checkpoints/bst.ckpt",
+            "there is no logs/mini_gpt/version_0/checkpoints/bst.ckpt; did you mean logs/mini",
+        ),
         ("logs/words", "logs/words is not a checkpoint and has no best.ckpt under it; name a"),
         ("logs", "logs holds experiments; name the one to export: logs/digits_cnn, logs/mini_gpt"),
         ("empty", "empty is not a checkpoint and has no best.ckpt under it"),

@@ -37,7 +37,9 @@ def test_a_folder_is_no_file(workplace: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == f"gpu-learning: error: {said}\n"
 
 
-@pytest.mark.parametrize("name", ["digits_cnn", "configs/digits_cnn"])
+@pytest.mark.parametrize(
+    "name", ["digits_cnn", "configs/digits_cnn", "digits_cn", "digit_cnn", "configs/digtis_cnn"]
+)
 def test_an_experiment_named_without_its_file_is_suggested(
     name: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

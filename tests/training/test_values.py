@@ -84,3 +84,76 @@ def test_choices_are_listed_once_with_the_nearest() -> None:
 )
 def test_other_reports_are_left_alone(message: str) -> None:
     assert wrong_value(message) == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "message", "expected"),
+    [
+        (
+            ["--model.lrs", "[1, x]"],
+            "Expected a <class 'int'>. Got value: [1, 'x']",
+            "--model.lrs: expected int, got [1, 'x']",
+        ),
+        (
+            ["--model.lrs={a: 1}"],
+            "Expected a <class 'tuple'>. Got value: {'a': 1}",
+            "--model.lrs: expected tuple, got {'a': 1}",
+        ),
+        (
+            ["--model.lrs", "[1, 2, 3]"],
+            "Expected a tuple with 2 elements. Got value: [1, 2, 3]",
+            "--model.lrs: expected tuple with 2 elements, got [1, 2, 3]",
+        ),
+        (
+            ["--model.lrs="],
+            "Expected a <class 'float'>. Got value: ",
+            "--model.lrs: expected float, got nothing",
+        ),
+    ],
+)
+def test_a_value_of_several_parts_and_none_at_all(
+    typed: list[str], message: str, expected: str
+) -> None:
+    assert explain(f'Parser key "lrs":\n  {message}', (), typed) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "message", "expected"),
+    [
+        (
+            ["--model.width", "3", "--model.lr"],
+            "argument --model: expected one argument",
+            "--model.lr needs a value after it",
+        ),
+        (
+            ["--model.lr", "--trainer.max_epochs", "3"],
+            "argument --model: expected one argument",
+            "--model.lr needs a value after it",
+        ),
+        (
+            ["--trainer.max_epochs"],
+            "argument --trainer.max_epochs: expected one argument",
+            "--trainer.max_epochs needs a value after it",
+        ),
+        (
+            ["--lr_scheduler", "StepLR"],
+            "the following arguments are required: step_size",
+            "a class that was named needs 'step_size': add after it --lr_scheduler.step_size VALUE",
+        ),
+        (
+            ["--trainer.callbacks+=Own"],
+            "the following arguments are required: size",
+            "a class that was named needs 'size': add after it --trainer.callbacks.size VALUE",
+        ),
+    ],
+)
+def test_what_is_missing_is_named_as_it_is_typed(
+    typed: list[str], message: str, expected: str
+) -> None:
+    assert explain(message, (), typed) == expected
+
+
+def test_what_may_be_null_is_taken_out_by_null() -> None:
+    message = union("<class 'lightning.pytorch.callbacks.Checkpoint'>, <class 'NoneType'>", "false")
+    message = message.replace("a <class 'int'>", "a dot import path string: false")
+    assert explain(message) == "there is no class 'false'; null takes it out"

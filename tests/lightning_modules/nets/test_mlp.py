@@ -32,5 +32,7 @@ def test_dropout_only_in_training() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="one of relu, sigmoid, tanh, none, got 'rellu'"):
         MLP([1, 1], "rellu")
+    with pytest.raises(ValueError, match="the width of a layer must be at least 1, got -4"):
+        MLP([4, 128, -4, 2])
     with pytest.raises(ValueError, match="dropout must be at least 0 and below 1"):
         MLP([1, 1], dropout=1.0)
