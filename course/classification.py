@@ -29,7 +29,7 @@ def two_classes(run: Run) -> dict[str, Any]:
     for point, value in zip(test_points.tolist(), probabilities.tolist(), strict=True):
         answer = f"class {value > 0.5:d}, probability of class 1: {value:.4f}"
         print(f"({point[0]:.1f}, {point[1]:.1f}): {answer}")
-    shutil.copy(run.folder / "run" / "boundary.png", run.folder / "boundary.png")
+    (run.folder / "run" / "boundary.png").replace(run.folder / "boundary.png")
     from_logits = F.binary_cross_entropy_with_logits(logits, labels)
     from_probabilities = F.binary_cross_entropy(logits.sigmoid(), labels)
     return {

@@ -16,6 +16,8 @@ from course.progress import DONE, Progress, ran, shown
 from scripts import lesson_exercises, lesson_notebooks
 from scripts.parser import Parser
 
+LONG = 20  # seconds of a lesson that says beforehand how long it takes
+
 
 def main(argv: Sequence[str]) -> int:
     """Lists the lessons, or does what was asked of them; ``argv`` begins with ``lessons``."""
@@ -93,6 +95,8 @@ def _list(lessons: list[Lesson], folder: Path, root: Path) -> int:
 
 def _run(lesson: Lesson, root: Path) -> int:
     print(f"{lesson.step}  {lesson.title}\n{lesson.sees}\n", flush=True)
+    if lesson.seconds >= LONG:
+        print(f"It takes about {lesson.seconds} s on two processor cores.\n", flush=True)
     page = pages.find(lesson.step)
     if page:
         _say(page.idea)

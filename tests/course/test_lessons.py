@@ -183,6 +183,13 @@ def test_mnist_is_skipped_where_it_is_not(gpu_learning) -> None:
         assert "needs MNIST in data/MNIST/raw" in row["reason"]
 
 
+def test_a_long_lesson_says_how_long_it_takes(gpu_learning) -> None:
+    _, long, _ = gpu_learning("lessons", "run", "10")  # skipped, without MNIST
+    _, short, _ = gpu_learning("lessons", "run", "4")
+    assert f"about {find(read(), '10').seconds} s on two processor cores" in long
+    assert "processor cores" not in short
+
+
 def test_run_of_what_the_machine_lacks_is_no_failure(gpu_learning) -> None:
     code, out, _ = gpu_learning("lessons", "run", "10")
     assert code == 0
