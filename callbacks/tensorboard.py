@@ -77,7 +77,7 @@ def font_size(width: float) -> float:
 
 
 def enlarge_text(figure: Figure) -> Figure:
-    """Gives the text of a figure, ticks included, that size at least; returns the figure."""
+    """The figure, with no text smaller than that, ticks included."""
     size = font_size(figure.get_figwidth())
     for axes in figure.axes:
         axes.tick_params(labelsize=size)

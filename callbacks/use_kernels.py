@@ -26,7 +26,7 @@ class UseKernels(pl.Callback):
             there.
 
     Attributes:
-        kernels: what was replaced, from the fit's start on.
+        kernels: what was replaced, from the fit's start on; None where nothing was.
 
     Raises:
         ValueError: a run that is neither on a CUDA GPU nor in Triton's interpreter, a module

@@ -50,7 +50,10 @@ class CausalLoss(nn.Module):
 
     def logits(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:
         """Logits (B, T, vocab_size)."""
-        return F.linear(self.hidden_states(ids, segments), self.head)[..., : self.vocab_size]
+        return self._of_hidden(self.hidden_states(ids, segments))
+
+    def _of_hidden(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.head)[..., : self.vocab_size]
 
     def forward(self, ids: Tensor, targets: Tensor, segments: Tensor | None = None) -> Tensor:
         """Mean loss of the targets, a scalar.
@@ -65,5 +68,5 @@ class CausalLoss(nn.Module):
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of the last hidden states (B, T, C)."""
-        logits = F.linear(hidden, self.head)[..., : self.vocab_size].flatten(0, 1).float()
+        logits = self._of_hidden(hidden).flatten(0, 1).float()
         return F.cross_entropy(logits, targets.flatten())
