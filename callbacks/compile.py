@@ -1,5 +1,6 @@
 """torch.compile as a line of YAML."""
 
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -22,26 +23,35 @@ class Compile(pl.Callback):
         mode: of torch.compile: ``default``, ``max-autotune-no-cudagraphs``; without a graph
             strategy also ``reduce-overhead``, which makes CUDA graphs of its own.
         without_gpu: ``compile`` compiles for the CPU, too; ``skip`` leaves the net as it is there.
+        options: of torch.compile, in place of a mode, such as ``{use_fast_math: true}``, with which
+            a GPU's tanh has the 11 bits that bfloat16 does not keep.
 
     Raises:
-        ValueError: an unknown mode, a module without ``net``, or ``reduce-overhead`` within
-            another CUDA graph.
+        ValueError: an unknown mode or option, both of them, a module without ``net``, or
+            ``reduce-overhead`` within another CUDA graph.
 
     Example::
 
         callbacks+:
           - class_path: callbacks.Compile
+            init_args: {options: {use_fast_math: true}}
     """
 
     def __init__(
-        self, mode: str = "default", without_gpu: Literal["compile", "skip"] = "compile"
+        self,
+        mode: str = "default",
+        without_gpu: Literal["compile", "skip"] = "compile",
+        options: dict[str, bool | int | str] | None = None,
     ) -> None:
         modes = ("default", *torch._inductor.list_mode_options())
         if mode not in modes:
             raise ValueError(f"mode must be one of {', '.join(modes)}, got {mode!r}")
         if without_gpu not in ("compile", "skip"):
             raise ValueError(f"without_gpu must be compile or skip, got {without_gpu!r}")
+        if options:
+            _check_options(options, mode)
         self.mode = mode
+        self.options = options
         self.without_gpu = without_gpu
         self._compiled: Any = None
 
@@ -59,7 +69,8 @@ class Compile(pl.Callback):
             )
         # Not net.compile(): with torch 2.11 that runs an nn.Sequential eagerly without a word.
         mode = None if self.mode == "default" else self.mode
-        self._compiled = torch.compile(net.forward, mode=mode, dynamic=False)
+        options: Any = self.options or None
+        self._compiled = torch.compile(net.forward, mode=mode, options=options, dynamic=False)
         self._switch(net, on=True)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -77,6 +88,17 @@ class Compile(pl.Callback):
         vars(net).pop("forward", None)
         if on and self._compiled is not None:
             net.forward = self._compiled
+
+
+def _check_options(options: dict[str, Any], mode: str) -> None:
+    if mode != "default":
+        raise ValueError(f"torch.compile takes a mode or options; take out mode {mode} or options")
+    known = torch._inductor.list_options()
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"torch.compile has no option {name}{meant}")
 
 
 def _net(pl_module: pl.LightningModule) -> nn.Module:

@@ -26,6 +26,7 @@ from training.cli import TrainCLI
 from training.profiling.trace import STEP, read_trace
 
 CONFIG, OPS = "mini_gpt_kernels", "course.kernels.ops"
+ONLY = ["layer_norm", "bias_gelu", "causal_attention", "cross_entropy"]  # of the steps before
 STEPS = 8
 # A prompt of 7 and these fill the context of 32. Beyond it greedy() drops the first character each
 # time, and a generator half of the text, so that it need not compute the rest for each character.
@@ -95,7 +96,7 @@ def _train(run: Run, tag: str) -> TrainCLI:
     callbacks: list[dict[str, Any]] = [{"class_path": "course.gpu_mini_gpt.StepLosses"}]
     if tag == "kernels":
         callbacks += [
-            {"class_path": "callbacks.UseKernels", "init_args": {"ops": OPS}},
+            {"class_path": "callbacks.UseKernels", "init_args": {"ops": OPS, "only": ONLY}},
             {"class_path": "callbacks.ExportText", "init_args": {"name": CONFIG}},
         ]
     return run.fit(CONFIG, *SHORT, f"--trainer.callbacks={json.dumps(callbacks)}", tag=tag)
@@ -127,7 +128,7 @@ def gradients_apart(cli: TrainCLI) -> float:
     net = cli.model.net.to(device).train()
     batch = next(iter(cli.datamodule.train_dataloader()))
     inputs, targets = (tensor[:2, :16].to(device) for tensor in batch)
-    kernels, found = Kernels(net, OPS), []
+    kernels, found = Kernels(net, OPS, ONLY), []
     for on in (False, True):
         kernels.switch(on)
         found.append(torch.autograd.grad(net(inputs, targets), list(net.parameters())))
@@ -177,7 +178,7 @@ def _all_of_it(run: Run) -> tuple[float, int]:
 def _as_gpt2(folder: Path) -> list[float]:
     """A step of GPT-2's widths, context and vocabulary, in bfloat16: launches, time and memory."""
     net = GPT(GPTConfig(50257, 1024, 768, layers=LAYERS, heads=12, **GPT2_SWITCHES)).cuda()
-    kernels = Kernels(net, OPS)
+    kernels = Kernels(net, OPS, ONLY)
     ids = torch.randint(0, 50257, (8, 1025), device="cuda")
     variants = (
         (("plain", False, False), ("ours", True, False)),

@@ -26,6 +26,8 @@ from course.kernels.attention import attention
 from course.kernels.attention_backward import attention_backward
 from course.kernels.cross_entropy import ROWS, linear_cross_entropy
 from course.kernels.fused import bias_gelu_backward, bias_gelu_forward
+from course.kernels.residual import residual_norm as residual_norm_forward
+from course.kernels.residual import residual_norm_backward
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -108,6 +110,71 @@ _bias_gelu.register_autograd(_bias_gelu_gradients, setup_context=_keep_inputs)
 def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
     """GELU of x + bias, in GPT-2's form with a tanh; x is (..., C), bias (C,)."""
     return _bias_gelu(x, bias, True)
+
+
+# Residual connection, dropout and LayerNorm
+
+
+def _residual_norm_shapes(x: Tensor, branch: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    mean, rstd = (x.new_empty(len(x), dtype=torch.float32) for _ in range(2))
+    return *_like(x, branch), mean, rstd
+
+
+_residual_norm = operator("residual_norm", residual_norm_forward, _residual_norm_shapes)
+_residual_norm_backward = operator(
+    "residual_norm_backward",
+    residual_norm_backward,
+    lambda grad_sum, grad_normal, total, weight, seed, mean, rstd, stream, dropout, has_bias: _like(
+        grad_sum, grad_normal, weight, weight[: None if has_bias else 0]
+    ),
+)
+
+
+def _keep_sum(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    _, _, weight, bias, seed, *numbers, _ = inputs
+    total, _, mean, rstd = output
+    ctx.has_bias = bias is not None
+    ctx.numbers = numbers
+    ctx.save_for_backward(total, weight, seed, mean, rstd)
+
+
+def _residual_norm_gradients(ctx: Any, by_sum: Tensor, by_normal: Tensor, *_: Any) -> Gradients:
+    by_x, by_branch, by_weight, by_bias = _residual_norm_backward(
+        by_sum, by_normal, *ctx.saved_tensors, *ctx.numbers, ctx.has_bias
+    )
+    by_bias = by_bias if ctx.has_bias else None
+    return by_x, by_branch, by_weight, by_bias, None, None, None, None
+
+
+_residual_norm.register_autograd(_residual_norm_gradients, setup_context=_keep_sum)
+
+
+def residual_norm(
+    x: Tensor,
+    branch: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    eps: float,
+    dropout: float,
+    seed: Tensor,
+    stream: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """``x + dropout(branch)``, of the type of x, and its LayerNorm, of the type of branch.
+
+    Args:
+        x: (..., C).
+        branch: (..., C).
+        weight: of the norm, (C,).
+        bias: of the norm, (C,).
+        eps: of the norm.
+        dropout: probability.
+        seed: one int64; what is dropped is a function of it,
+        stream: and of this number, so that one seed serves several places.
+    """
+    total, normal, *_ = _residual_norm(
+        x.flatten(0, -2), branch.flatten(0, -2), weight, bias, seed, stream, dropout, eps
+    )
+    return total.view(x.shape), normal.view(branch.shape)
 
 
 # Attention

@@ -186,8 +186,8 @@ def block_of(columns: int) -> tuple[int, int]:
     return block, min(max(block // 512, 1), 16)
 
 
-def programs_on(device: torch.device) -> int:
-    """Programs that keep a GPU busy: four for each of its multiprocessors."""
+def programs_on(device: torch.device, each: int = 4) -> int:
+    """Programs that keep a GPU busy: ``each`` for one of its multiprocessors."""
     if device.type != "cuda":
         return 4
-    return 4 * torch.cuda.get_device_properties(device).multi_processor_count
+    return each * torch.cuda.get_device_properties(device).multi_processor_count

@@ -201,7 +201,10 @@ class GPT(nn.Module):
             x = x + self.position.weight[: ids.shape[1]]
         else:
             x = x + self.position(cache.positions)
-        x = self.drop(x)
+        return self.through_blocks(self.drop(x), cache)
+
+    def through_blocks(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        """x (B, T, C) after all blocks and the last norm."""
         for block in self.blocks:
             x = block(x, cache)
         return self.norm(x) if self.config.pre_norm else x

@@ -3,8 +3,9 @@
 import importlib
 from collections.abc import Callable, Container, Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,11 +13,12 @@ from lightning_modules.nets.causal_loss import CausalLoss
 from lightning_modules.nets.gpt import GPT, Attention, Block
 
 # What a module of operators may define.
-LAYER_NORM, BIAS_GELU, ATTENTION, CROSS_ENTROPY = NAMES = (
+LAYER_NORM, BIAS_GELU, ATTENTION, CROSS_ENTROPY, RESIDUAL_NORM = NAMES = (
     "layer_norm",
     "bias_gelu",
     "causal_attention",
     "cross_entropy",
+    "residual_norm",
 )
 
 
@@ -34,7 +36,10 @@ class Kernels:
             - ``bias_gelu(x, bias)``, GELU of x + bias in the form with a tanh,
             - ``causal_attention(q, k, v)`` of (B, heads, T, width of a head),
             - ``cross_entropy(hidden, weight, targets)``, of the logits ``hidden @ weight.T``; a
-              fourth argument, ``vocab_size``, comes where the rows from there on are padding.
+              fourth argument, ``vocab_size``, comes where the rows from there on are padding,
+            - ``residual_norm(x, branch, weight, bias, eps, dropout, seed, stream)``, the sum
+              ``x + dropout(branch)`` and its layer norm; what is dropped is a function of the seed,
+              one int64, and of the stream, the number of the place, in nets with ``pre_norm``.
         only: names of the functions that are taken, each of which must be there and have a place;
             None for all that there are.
 
@@ -115,6 +120,9 @@ def _places(
         CROSS_ENTROPY: lambda self, x, targets: functions[CROSS_ENTROPY](
             x, *_output(self, targets)
         ),
+        RESIDUAL_NORM: lambda self, x, cache=None: _through_blocks(
+            self, x, functions[RESIDUAL_NORM]
+        ),
     }
     return [
         (name, module, method, MethodType(made[name], module))
@@ -139,7 +147,8 @@ def _of(module: nn.Module, wanted: Container[str]) -> list[tuple[str, str]]:
         return [(ATTENTION, "attend")]
     if isinstance(module, GPT):
         biased = not module.config.tied and module.head.bias is not None
-        return [] if biased else [(CROSS_ENTROPY, "loss")]
+        blocks = [(RESIDUAL_NORM, "through_blocks")] if module.config.pre_norm else []
+        return blocks if biased else [*blocks, (CROSS_ENTROPY, "loss")]
     return [(CROSS_ENTROPY, "loss")] if isinstance(module, CausalLoss) else []
 
 
@@ -148,3 +157,21 @@ def _output(net: GPT | CausalLoss, targets: Tensor) -> tuple[Any, ...]:
     if isinstance(net, CausalLoss):
         return net.head, targets, net.vocab_size
     return (net.token.weight if net.config.tied else net.head.weight), targets
+
+
+def _through_blocks(net: GPT, x: Tensor, residual_norm: Callable[..., Any]) -> Tensor:
+    """:meth:`GPT.through_blocks` in training, each sum together with the norm that reads it."""
+    blocks = cast(Sequence[Block], net.blocks)
+    seed = torch.randint(1 << 62, (1,), device=x.device)
+    norms = [*(norm for block in blocks for norm in (block.norm1, block.norm2)), net.norm][1:]
+
+    def add(x: Tensor, branch: Tensor, at: int) -> tuple[Tensor, Tensor]:
+        norm = norms[at]
+        dropout = net.config.dropout if net.training else 0.0
+        return residual_norm(x, branch, norm.weight, norm.bias, norm.eps, dropout, seed, at)
+
+    normal = blocks[0].norm1(x)
+    for number, block in enumerate(blocks):
+        x, normal = add(x, block.attn(normal), 2 * number)
+        x, normal = add(x, block.mlp(normal), 2 * number + 1)
+    return normal

@@ -49,6 +49,22 @@ def test_modes_that_are_none() -> None:
         MatmulPrecision("low")
 
 
+def test_options_are_those_of_torch_compile() -> None:
+    assert Compile(options={"use_fast_math": True}).options
+    with pytest.raises(ValueError, match="no option use_fastmath; did you mean use_fast_math"):
+        Compile(options={"use_fastmath": True})
+    with pytest.raises(ValueError, match="takes a mode or options"):
+        Compile("max-autotune-no-cudagraphs", options={"use_fast_math": True})
+
+
+def test_options_reach_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict] = []
+    plain = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *a, **k: seen.append(k) or plain(*a, **k))
+    fit(Compile(options={"triton.multi_kernel": 0}))
+    assert [(one["mode"], one["options"]) for one in seen] == [(None, {"triton.multi_kernel": 0})]
+
+
 def test_a_module_without_a_net() -> None:
     class NoNet(MNISTMLP):
         def on_train_start(self) -> None:

@@ -44,9 +44,10 @@ def random(*shape: int) -> Tensor:
 def main() -> None:
     os.environ.pop("TRITON_INTERPRET", None)
     environment.on_gpu = lambda: True  # what decides how operators are registered
-    from course.kernels import ops, rows
+    from course.kernels import ops, residual, rows
 
-    rows.programs_on = lambda device: 4  # asks the GPU for its multiprocessors
+    # They ask the GPU for its multiprocessors.
+    rows.programs_on = residual.programs_on = lambda device, each=4: 4
     assert ops is not None
     named = torch.ops.gpu_learning
     with FakeTensorMode(), torch.no_grad():
@@ -60,6 +61,13 @@ def main() -> None:
             "bias_gelu_backward": launches(named.bias_gelu_backward, x, x, row, True),
             "attention": launches(named.attention, q, q, q),
             "attention_backward": launches(named.attention_backward, q, q, q, q, q, lse),
+            "residual_norm": launches(
+                named.residual_norm, x, x, row, row, targets[:1], 0, 0.1, 1e-5
+            ),
+            "residual_norm_backward": launches(
+                *(named.residual_norm_backward, x, x, x, row, targets[:1], stats, stats),
+                *(0, 0.1, True),
+            ),
             "linear_cross_entropy": launches(
                 named.linear_cross_entropy, x, random(20, 16), targets, 2
             ),

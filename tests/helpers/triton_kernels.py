@@ -179,6 +179,45 @@ def operators() -> None:
         assert [grad.dtype for grad in grads] == [torch.float32] * 2
 
 
+def residual() -> None:
+    """The sum, its norm and all gradients, with a dropout that the test asks the kernel for."""
+    from course.kernels import ops
+
+    device = "cuda" if environment.on_gpu() else "cpu"
+    seed = torch.tensor([1 << 60], device=device)
+    for half, dropout, (count, columns) in itertools.product(
+        (torch.float32, torch.bfloat16), (0.0, 0.3), ((7, 70), (33, 16))
+    ):
+        x, weight, bias = tensors(torch.float32, (count, columns), (columns,), (columns,))
+        (branch,) = tensors(half, (count, columns))
+        zeros, ones = torch.zeros_like(x), torch.ones_like(branch)
+        factors, _ = ops.residual_norm(zeros, ones, weight, None, 1e-5, dropout, seed, 5)
+        kept = torch.tensor([1.0] if not dropout else [0.0, 1 / 0.7], device=device)
+        torch.testing.assert_close(factors.detach().unique(), kept)
+        assert abs(factors.mean() - 1) < 0.2
+        again, _ = ops.residual_norm(zeros, ones, weight, None, 1e-5, dropout, seed, 6)
+        assert torch.equal(factors, again) == (not dropout)  # another place, another draw
+        for shift in (bias, None):
+            inputs = [x, branch, weight, *([] if shift is None else [shift])]
+            exact = [one.detach().float().requires_grad_() for one in inputs]
+            got = ops.residual_norm(x, branch, weight, shift, 1e-5, dropout, seed, 5)
+            total = exact[0] + factors * exact[1]
+            want = total, F.layer_norm(total, (columns,), *exact[2:])
+            assert [one.dtype for one in got] == [torch.float32, half]
+            grads = [torch.randn_like(one) for one in got]
+            gots = torch.autograd.grad(got, inputs, grads)
+            wants = torch.autograd.grad(want, exact, [grad.float() for grad in grads])
+            rtol, atol = TOLERANCE[half]
+            for one, other in zip((*got, *gots), (*want, *wants), strict=True):
+                scale = max(other.abs().max().item(), 1.0)
+                torch.testing.assert_close(one.float() / scale, other / scale, rtol=rtol, atol=atol)
+        asked = ("test_schema", "test_autograd_registration", "test_faketensor")
+        for given in (bias, None):
+            arguments = (x, branch, weight, given, seed, 5, dropout, 1e-5)
+            operator = torch.ops.gpu_learning.residual_norm.default
+            torch.library.opcheck(operator, arguments, test_utils=asked)
+
+
 def tiles() -> None:
     """The autotuner of the product compiles what may win, and no tile that takes minutes."""
     from course.kernels.matmul import CONFIGS, worth_compiling

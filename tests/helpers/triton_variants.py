@@ -87,7 +87,7 @@ def elements() -> list[Variant]:
 
 def rows_and_losses() -> list[Variant]:
     """Lessons 31 and 33, and the KV cache of 34: what has no configs to choose from."""
-    from course.kernels import cross_entropy, decode, rows
+    from course.kernels import cross_entropy, decode, residual, rows
 
     block, warps = rows.block_of(4096)
     row, options = {"BLOCK": block}, {"num_warps": warps}
@@ -99,9 +99,14 @@ def rows_and_losses() -> list[Variant]:
     cache |= {"heads": COUNT, "size": MULTIPLE, "scale": NUMBER}
     head = {"SPLIT": decode.SPLIT, "BLOCK": 64, "D": 64, "BLOCK_D": 64}
     ignored = {"IGNORE": cross_entropy.IGNORE, "BLOCK": 4096}
+    sums |= _of(FULL, "grad_weight_ptr sum_ptr grad_sum_ptr") | {"dropout": NUMBER}
+    places = {"seed_ptr": TOKENS, "stream": COUNT}
+    block = {"HAS_DROPOUT": True, "ROWS": residual.ROWS, "BLOCK": 512}
     found = []
     for kind in (WIDE, HALF, FULL):
         data = _of(kind, "x_ptr weight_ptr bias_ptr out_ptr grad_ptr grad_x_ptr") | strides | sums
+        branch = _of(kind, "branch_ptr normal_ptr grad_normal_ptr grad_branch_ptr")
+        summed = data | branch | places
         logits = _of(kind, "logits_ptr") | loss
         cached = _of(kind, "q_ptr k_ptr v_ptr") | cache
         found += [
@@ -109,6 +114,11 @@ def rows_and_losses() -> list[Variant]:
             Variant(rows.layer_norm_kernel, data, {"HAS_BIAS": True} | row, options),
             Variant(rows.layer_norm_kernel, data, {"HAS_BIAS": False} | row, options),
             Variant(rows.layer_norm_backward_kernel, data, row, options),
+            *(
+                Variant(kernel, summed, {"HAS_BIAS": bias} | block, {"num_warps": residual.WARPS})
+                for kernel in (residual.forward_kernel, residual.backward_kernel)
+                for bias in (False, True)
+            ),
             Variant(cross_entropy.cross_entropy_kernel, logits, ignored, {"num_warps": 16}),
             Variant(decode.decode_kernel, cached, head),
         ]

@@ -36,6 +36,8 @@ def test_torch_compile_sees_every_launch() -> None:
         "bias_gelu_backward": 1,
         "attention": 1,
         "attention_backward": 2,  # by keys and values, and by queries
+        "residual_norm": 1,
+        "residual_norm_backward": 1,
         "linear_cross_entropy": 3,  # five rows of logits, two at a time
     }
     # torch.export keeps an operator whole.

@@ -12,7 +12,7 @@ from tests.helpers.kernels import require
 @pytest.mark.slow
 def test_results_and_gradients_are_torchs(device: str) -> None:
     require(find(read(), "row-reductions"))
-    checks = ("rows", "tiles", "matmul", "cross_entropy", "attention", "decode")
+    checks = ("rows", "tiles", "matmul", "cross_entropy", "attention", "decode", "residual")
     command = [sys.executable, "-m", "tests.helpers.triton_kernels", *checks]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

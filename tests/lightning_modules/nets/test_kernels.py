@@ -34,8 +34,22 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append("cross_entropy")
         return F.cross_entropy((hidden @ weight.T).flatten(0, 1), targets.flatten())
 
+    def residual_norm(
+        x: Tensor,
+        branch: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        eps: float,
+        dropout: float,
+        seed: Tensor,
+        stream: int,
+    ) -> tuple[Tensor, Tensor]:
+        seen.append(f"residual_norm {stream} {dropout}")
+        x = x + F.dropout(branch, dropout)
+        return x, F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
     module = ModuleType("own_ops")
-    for function in (layer_norm, bias_gelu, causal_attention, cross_entropy):
+    for function in (layer_norm, bias_gelu, causal_attention, cross_entropy, residual_norm):
         setattr(module, function.__name__, function)
     monkeypatch.setitem(sys.modules, "own_ops", module)
     return seen
@@ -66,9 +80,10 @@ def test_a_net_computes_the_same(calls: list[str], switches: dict, replaced: dic
         nn.init.normal_(parameter, std=0.2)
     ids, targets = ids_and_targets()
     names, logits, loss = list(net.state_dict()), net(ids), net(ids, targets)
-    kernels = Kernels(net, "own_ops")
     with_loss = switches.get("tied", False) or not switches.get("bias", True)
-    assert kernels.replaced == replaced | {"cross_entropy": int(with_loss)}
+    only = [name for name, count in replaced.items() if count] + ["cross_entropy"] * with_loss
+    kernels = Kernels(net, "own_ops", only)
+    assert kernels.replaced == {name: (replaced | {"cross_entropy": 1})[name] for name in only}
     assert not calls
     kernels.switch(on=True)
     torch.testing.assert_close(net(ids), logits)
@@ -86,6 +101,25 @@ def test_a_net_computes_the_same(calls: list[str], switches: dict, replaced: dic
     calls.clear()
     assert torch.equal(net(ids), logits)
     assert not calls
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_sums_are_computed_together_with_their_norms(calls: list[str], training: bool) -> None:
+    torch.manual_seed(0)
+    net = GPT(GPTConfig(**GPT2_SWITCHES, dropout=0.2)).train(training)
+    ids, _ = ids_and_targets()
+    kernels = Kernels(net, "own_ops", ["residual_norm"])
+    assert kernels.replaced == {"residual_norm": 1}
+    kernels.switch(on=True)
+    ours = net(ids)
+    # Every place has a number of its own, from which its dropout draws.
+    dropout = 0.2 if training else 0.0
+    assert calls == [f"residual_norm {place} {dropout}" for place in range(4)]
+    kernels.switch(on=False)
+    if not training:
+        torch.testing.assert_close(ours, net(ids))
+    with pytest.raises(ValueError, match="nothing in GPT was replaced: own_ops has residual_norm"):
+        Kernels(GPT(GPTConfig()), "own_ops", ["residual_norm"])
 
 
 def test_what_cannot_be_replaced_is_refused(calls: list[str]) -> None:
