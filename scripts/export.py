@@ -6,20 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from exporting.format_names import (
+    DEFAULT,
+    IMAGE_FORMATS,
+    TEXT_DEFAULT,
+    TEXT_FORMATS,
+    named_formats,
+)
 from scripts.parser import Parser
 from training.checkpoint_names import check_source
 
 
 def main(argv: Sequence[str]) -> int:
     """Exports and prints what was proved."""
-    arguments = _parser(helps=bool({"-h", "--help"} & set(argv))).parse_args(argv[1:])
+    arguments = _parser().parse_args(argv[1:])
+    formats = None if arguments.format is None else named_formats(arguments.format)
     check_source(arguments.source)
 
     from exporting.commit import check_name, check_target
-    from exporting.images import DEFAULT, check_formats, export, read_source
+    from exporting.images import check_formats, export, read_source
     from exporting.replaced import earlier_manifest
     from exporting.text import (
-        TEXT_DEFAULT,
         check_text_formats,
         export_text,
         is_text_checkpoint,
@@ -33,9 +40,8 @@ def main(argv: Sequence[str]) -> int:
     check_name(name)
     check_target(arguments.models / name)
     is_text = is_text_checkpoint(checkpoint)
-    default = ",".join(TEXT_DEFAULT if is_text else DEFAULT)
-    asked = default if arguments.format is None else arguments.format
-    formats = [text.strip() for text in asked.split(",") if text.strip()]
+    if formats is None:
+        formats = [*(TEXT_DEFAULT if is_text else DEFAULT)]
     folder = arguments.models / name
     before = earlier_manifest(folder)
     if is_text and (arguments.model or arguments.data):
@@ -65,14 +71,16 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser(helps: bool) -> Parser:
-    """``helps``: the help is asked for, and lists the formats, whose writers import torch."""
+def _parser() -> Parser:
     parser = Parser(
         "gpu-learning export",
         description="Writes the best weights of a run, or of an experiment's best run, to "
         "models/NAME. Every file is read back by a fresh process and compared with eager on the "
         "test split; all pass, or nothing changes.",
-        epilog=_formats() if helps else "",
+        epilog=f"formats: {', '.join(IMAGE_FORMATS)} (by default {', '.join(DEFAULT)}). "
+        "torchscript and int8 use interfaces that torch has deprecated; onnx, onnx-int8 and pt2 "
+        f"succeed them. Language models have other formats: {', '.join(TEXT_FORMATS)} (by default "
+        f"{', '.join(TEXT_DEFAULT)}).",
     )
     parser.add_argument("source", type=Path, help="checkpoint, run folder or logs/<experiment>")
     parser.add_argument("--name", help="name under models/; the experiment's by default")
@@ -84,18 +92,6 @@ def _parser(helps: bool) -> Parser:
     parser.add_argument("--data", help="class of its data module: MNISTDataModule")
     parser.add_argument("--json", action="store_true", help="the manifest as one JSON document")
     return parser
-
-
-def _formats() -> str:
-    from exporting.images import DEFAULT, FORMATS
-    from exporting.text import TEXT_DEFAULT, TEXT_FORMATS
-
-    return (
-        f"formats: {', '.join(FORMATS)} (by default {', '.join(DEFAULT)}). torchscript and int8 "
-        "use interfaces that torch has deprecated; onnx, onnx-int8 and pt2 succeed them. Language "
-        f"models have other formats: {', '.join(TEXT_FORMATS)} (by default "
-        f"{', '.join(TEXT_DEFAULT)})."
-    )
 
 
 def _say(sentence: str) -> None:

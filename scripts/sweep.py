@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from scripts.parser import Parser
@@ -19,13 +20,17 @@ def main(argv: Sequence[str]) -> int:
             f"{error.name} is not installed; it comes with the extra sweep: make setup "
             "EXTRAS=dev,sweep, or pip install 'gpu-learning[sweep]'"
         ) from error
+    from training.sweep.space import read_sweep
+
+    sweep = read_sweep(arguments.file)
+    sweep = replace(sweep, trials=arguments.trials or sweep.trials)
+
     from training.quiet import quiet
     from training.sweep.run import run_sweep
 
     quiet()
-    report = run_sweep(
-        arguments.file, arguments.storage, arguments.name, arguments.trials, arguments.heartbeat
-    )
+    name = arguments.name or arguments.file.stem
+    report = run_sweep(sweep, name, arguments.storage, arguments.heartbeat)
     print(f"\n{report.read_text()}")
     print(f"gpu-learning: the report is in {report}", file=sys.stderr)
     return 0

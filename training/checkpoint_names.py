@@ -1,15 +1,23 @@
 """Whether a checkpoint that a command names is there, checked before anything heavy is imported."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 
 def check_ckpt_path(argv: Sequence[str]) -> None:
-    """Raises ValueError if what follows ``--ckpt_path`` is neither ``last``, ``best`` nor there."""
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+    """Raises ValueError if what follows ``--ckpt_path`` is neither ``last``, ``best`` nor there.
+
+    Nothing behind it ends the process with exit code 2, as does each option without its value.
+    """
+    for argument, following in zip(argv, [*argv[1:], "--"], strict=True):
         option, equals, value = argument.partition("=")
         name = value if equals else following
+        if argument == "--ckpt_path" and following.startswith("-"):
+            said = "--ckpt_path needs a value after it: last, best or a file"
+            print(f"gpu-learning: error: {said}", file=sys.stderr)
+            raise SystemExit(2)
         if option == "--ckpt_path" and name not in ("", "null", "last", "best"):
             check_is_there(Path(name))
 

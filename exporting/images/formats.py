@@ -148,7 +148,6 @@ FORMATS = {
     "pth": Format(".pth", state_dict.write_pth, drift=3e-2, agreement=0.995, pixels=True),
     "safetensors": Format(".safetensors", write_safetensors, needs=("safetensors",), runs=False),
 }
-DEFAULT = ("onnx", "onnx-int8", "pt2", "safetensors")
 
 
 def check_formats(names: list[str], device: str) -> None:

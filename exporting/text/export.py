@@ -57,7 +57,6 @@ TEXT_FORMATS = {
         ".gguf", 0.01, lambda s, p, n: write_gguf_adapter(_lora(s), p, n), adapters=True
     ),
 }
-TEXT_DEFAULT = ("safetensors",)
 # What gguf-adapter's file is added to; it comes with it.
 _GGUF_BASE = "gguf-base"
 

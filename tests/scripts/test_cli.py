@@ -60,6 +60,36 @@ def test_a_closed_pipe_is_no_error() -> None:
         assert process.wait() == 141
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("export logs/none --format onx", "there is no format 'onx'; did you mean onnx? There are"),
+        ("export logs/none --format x", "; there are torchscript, "),
+        ("fit -c configs/digits_cnn.yaml --ckpt_path", "--ckpt_path needs a value after it: last"),
+        ("test --ckpt_path -c configs/digits_cnn.yaml", "--ckpt_path needs a value after it: last"),
+        ("import none.pth --model MNISTCNN --name b", "none.pth does not exist"),
+        ("import README.md --model MNISTCNN --name b --mean 0", "must be given together"),
+        ("import README.md --model MNISTCNN --name b --modle.x 1", "there is no option --modle.x"),
+        ("import README.md --model MNISTCNN --name a/b", "'a/b' cannot name a model"),
+        ("sweep configs/sweeps/digit_cnn.yaml", "did you mean configs/sweeps/digits_cnn.yaml?"),
+        ("sweep configs/digits_cnn.yaml", "this is an experiment; a sweep names it"),
+    ],
+)
+def test_a_mistake_is_told_before_torch_is_imported(arguments: str, said: str) -> None:
+    if arguments.startswith("sweep"):
+        pytest.importorskip("optuna_integration", reason="the extra [sweep] is not installed")
+    code = (
+        "import sys; from scripts.cli import main\n"
+        "try: sys.exit(main(sys.argv[1:]))\n"
+        "finally: assert not {'torch', 'lightning', 'jsonargparse'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, *arguments.split()]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode in (1, 2)
+    assert ended.stderr.startswith("gpu-learning: error: ")
+    assert said in ended.stderr
+
+
 def test_an_error_of_ours_keeps_its_traceback(monkeypatch, gpu_learning) -> None:
     monkeypatch.setattr("scripts.doctor.examine", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):

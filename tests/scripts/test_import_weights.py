@@ -13,6 +13,7 @@ from datamodules import DigitsDataModule, MNISTDataModule
 from inference import Classifier, load
 from inference.runtimes.state_dict import PlainCNN, PlainMLP, read_state_dict
 from lightning_modules import MNISTCNN, MNISTMLP
+from scripts.import_weights import NORMALIZATIONS
 from tests.conftest import quiet_trainer
 from tests.helpers.commands import bad
 
@@ -103,6 +104,10 @@ def test_an_imported_backbone_is_transferred_with_its_normalization(
     assert "give --data.init_args.mean 0.0 --data.init_args.std 1.0" in said
     code, _, err = gpu_learning(*fit, "--data.init_args.mean=0.0", "--data.init_args.std=1.0")
     assert code == 0, err
+
+
+def test_normalizations_are_those_of_the_data() -> None:
+    assert NORMALIZATIONS["mnist"] == (MNISTDataModule.mean, MNISTDataModule.std)
 
 
 def test_what_is_not_certain_is_refused(gpu_learning: Command, workplace: Path) -> None:

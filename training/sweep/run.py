@@ -1,7 +1,6 @@
-"""A worker of a sweep, from its file to its report."""
+"""A worker of a sweep, to its report."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -9,7 +8,7 @@ from sqlalchemy.engine import make_url
 
 from training.parsed_cli import ParsedCLI
 from training.sweep.report import markdown
-from training.sweep.space import read_sweep
+from training.sweep.space import Sweep
 from training.sweep.study import Worker, open_storage, open_study
 from training.sweep.trial import FAILURES, run_trial
 
@@ -20,31 +19,26 @@ _TALKATIVE = (
 
 
 def run_sweep(
-    file: Path,
+    sweep: Sweep,
+    name: str,
     url: str | None = None,
-    name: str | None = None,
-    trials: int | None = None,
     heartbeat: int = 20,
 ) -> Path:
     """Runs trials until there are as many as asked for, and writes ``logs/sweeps/NAME/report.md``.
 
     Args:
-        file: of the sweep.
+        sweep: what its file says.
+        name: of the study.
         url: of the storage; an SQLite file beside the report by default.
-        name: of the study; that of the file by default.
-        trials: how many in all, instead of the file's.
         heartbeat: seconds between two signs of life.
 
     Raises:
-        ValueError: a file, a storage or a metric that cannot be used.
+        ValueError: a storage or a metric that cannot be used.
         SystemExit: an option of the space that the parser refuses; it has printed why.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for logger in _TALKATIVE:  # of every fit they say the same
         logging.getLogger(logger).setLevel(logging.WARNING)
-    sweep = read_sweep(file)
-    sweep = replace(sweep, trials=trials or sweep.trials)
-    name = name or file.stem
     folder = Path("logs") / "sweeps" / name
     for values in sweep.corners():
         ParsedCLI(sweep.arguments(values, sweep.seeds[0]))
