@@ -1,12 +1,10 @@
 """LightningCLI over the project's classes."""
 
 import os
-import shutil
 import sys
 import traceback
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -15,13 +13,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import (
     LightningCLI,
     LRSchedulerTypeTuple,
     instantiate_class,
 )
-from lightning.pytorch.loggers import TensorBoardLogger
 
 import training.strategies  # noqa: F401  registers cuda_graph
 from callbacks import (
@@ -38,7 +36,7 @@ from callbacks.idle_hooks import skip_idle_hooks
 from lightning_modules import *  # noqa: F403  --model takes the names of imported classes
 from training.checkpoint_cli import CheckpointCLI
 from training.checks import check_parts, check_seed, check_settings, check_subcommand
-from training.loggers import keep_history
+from training.loggers import NewLogs, keep_history
 from training.nulls import check_nulls
 from training.parser import OneSentenceParser, explain, overridden, typed
 from training.run_config import SaveFitConfig
@@ -186,16 +184,18 @@ class TrainCLI(CheckpointCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         if not self._run:
             return
-        new = _run_folders(self.trainer) if subcommand == "fit" else []
+        logged = NewLogs(self.trainer) if subcommand == "fit" else None
+        try:
+            self._run_or_explain(subcommand)
+        except (ValueError, MisconfigurationException):
+            # Refused: what has taken no step is none to look at.
+            if logged and self.trainer.global_step in (0, self.resumed_step):
+                logged.remove()
+            raise
+
+    def _run_or_explain(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
-        except ValueError:
-            if self.trainer.global_step == 0:  # refused: a run without a step is none to look at
-                for folder in new:
-                    shutil.rmtree(folder, ignore_errors=True)
-                    with suppress(OSError):  # the experiment has other runs
-                        folder.parent.rmdir()
-            raise
         except SystemExit:
             # So ends Lightning a fit that Ctrl-C stopped.
             if self.trainer.interrupted:
@@ -224,14 +224,6 @@ def _how_to_resume(trainer: pl.Trainer) -> str:
     if not config.is_file() or not last.is_file():
         return "no checkpoint was written, so there is nothing to resume"
     return f"to resume:\n  gpu-learning fit -c {quote(str(config))} --ckpt_path {quote(str(last))}"
-
-
-def _run_folders(trainer: pl.Trainer) -> list[Path]:
-    """Folders that the loggers are going to make for this run."""
-    if not trainer.is_global_zero:
-        return []
-    loggers = [one for one in trainer.loggers if isinstance(one, TensorBoardLogger)]
-    return [path for one in loggers if not (path := Path(one.log_dir)).exists()]
 
 
 def _build_optimizers(

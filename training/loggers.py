@@ -1,6 +1,9 @@
 """Loggers in the folder of a run that is there already: what was logged stays."""
 
 import csv
+import os
+import shutil
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,35 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from training.runs import folder_of, loggers
+
+_EVENTS = f"events.out.tfevents.*.{os.getpid()}.*"  # of this process
+
+
+class NewLogs:
+    """What the loggers add from now on to the folders of a run, which may be there already."""
+
+    def __init__(self, trainer: pl.Trainer) -> None:
+        kinds = (TensorBoardLogger, CSVLogger)
+        loggers = [one for one in trainer.loggers if isinstance(one, kinds)]
+        self._runs = [Path(one.log_dir) for one in loggers] if trainer.is_global_zero else []
+        self._before = {
+            path
+            for run in self._runs
+            for path in (run, *run.parents, *run.rglob(_EVENTS))
+            if path.exists()
+        }
+
+    def remove(self) -> None:
+        """Removes event files and folders that were not there before."""
+        for run in self._runs:
+            if run not in self._before:
+                shutil.rmtree(run, ignore_errors=True)
+            for path in set(run.rglob(_EVENTS)) - self._before:
+                path.unlink(missing_ok=True)
+            for folder in run.parents:
+                if folder not in self._before:
+                    with suppress(OSError):  # another run has come into it
+                        folder.rmdir()
 
 
 def log_into_run(trainer: Any, run: Path) -> bool:

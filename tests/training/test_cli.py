@@ -143,6 +143,32 @@ def test_a_run_that_was_refused_leaves_no_folder(gpu_learning, workplace: Path) 
     assert list(workplace.glob("logs/*/*")) == [others]
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_resume_that_was_refused_leaves_the_run_as_it_was(gpu_learning, workplace: Path) -> None:
+    assert gpu_learning(*DIGITS, "--trainer.max_epochs=1")[0] == 0
+    resume = "--ckpt_path=logs/digits_cnn/version_0/checkpoints/last.ckpt"
+    files = {path: path.is_file() and path.read_bytes() for path in workplace.rglob("logs/**/*")}
+    monitor = ("--trainer.max_epochs=1", "--checkpoint.monitor=val/lss")
+    for options, message in (
+        (["--trainer.max_epochs=2"], "the checkpoint's OneCycle ends after 40 steps"),
+        (["--trainer.max_epochs=2", "--trainer.logger.version=7"], "OneCycle ends after 40 steps"),
+        (monitor, "monitor 'val/lss' is not logged"),
+    ):
+        assert message in bad(gpu_learning, *DIGITS, resume, *options)[1]
+        now = {path: path.is_file() and path.read_bytes() for path in workplace.rglob("logs/**/*")}
+        assert now == files
+
+
+@pytest.mark.parametrize("logger", ["TensorBoardLogger", "CSVLogger"])
+def test_what_lightning_refuses_leaves_no_folder(
+    gpu_learning, workplace: Path, logger: str
+) -> None:
+    options = ("--trainer.limit_train_batches=0.0001", f"--trainer.logger={logger}")
+    _, said = bad(gpu_learning, *DIGITS, *options, "--trainer.logger.save_dir=logs")
+    assert "0.0001" in said
+    assert not (workplace / "logs").exists()
+
+
 def test_yaml_that_holds_itself(gpu_learning, workplace: Path) -> None:
     (workplace / "loop.yaml").write_text("trainer: &all\n  max_epochs: 1\n  logger: *all\n")
     code, said = bad(gpu_learning, *DIGITS, "-c", "loop.yaml")
