@@ -8,6 +8,8 @@ import lightning.pytorch as pl
 _MARGIN = 0.05
 # Of the loss of guesses; the last batch of a net that guesses may be a little easier.
 _SHARE = 0.95
+# A learning rate that is rarely too large.
+_SMALL = 1e-4
 
 
 def learned_nothing(trainer: pl.Trainer, model: pl.LightningModule) -> str:
@@ -20,7 +22,7 @@ def learned_nothing(trainer: pl.Trainer, model: pl.LightningModule) -> str:
     losses = {name: metrics[name] for name in ("train/loss", "val/loss") if name in metrics}
     for name, loss in losses.items():
         if not math.isfinite(loss):
-            return f"this run collapsed: {name} is {loss} at its end; {_remedy(trainer)}"
+            return f"this run collapsed: {name} is {loss} at its end; {_remedy(trainer, True)}"
     classes = getattr(model, "num_classes", None)
     choices = classes or model.hparams.get("vocab_size")
     if not choices or choices < 2 or losses.get("train/loss", 0.0) < _SHARE * math.log(choices):
@@ -32,11 +34,17 @@ def learned_nothing(trainer: pl.Trainer, model: pl.LightningModule) -> str:
     return (
         f"this run learned nothing: train/loss {losses['train/loss']:.4f}{scored} at its end is no "
         f"better than guesses among {choices} {'classes' if classes else 'tokens'}; "
-        f"{_remedy(trainer)}"
+        f"{_remedy(trainer, False)}"
     )
 
 
-def _remedy(trainer: pl.Trainer) -> str:
+def _remedy(trainer: pl.Trainer, collapsed: bool) -> str:
     rates = [optimizer.defaults.get("lr") for optimizer in trainer.optimizers]
-    than = f" than {rates[0]:g}" if rates and rates[0] is not None else ""
+    rate = rates[0] if rates else None
+    if rate is not None and rate <= _SMALL:
+        said = f"the learning rate {rate:g} is small already: "
+        if collapsed:
+            return said + "clip gradients (--trainer.gradient_clip_val 1.0), or look for bad data"
+        return said + "try more steps, or a rate ten times larger"
+    than = f" than {rate:g}" if rate is not None else ""
     return f"try a learning rate ten times smaller{than}, or more steps if there were few"

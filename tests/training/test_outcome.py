@@ -15,9 +15,9 @@ TWO = MNISTCNN(num_classes=2)
 GPT = MiniGPT(vocab_size=23)
 
 
-def end(**metrics: float) -> Any:
+def end(lr: float = 100, **metrics: float) -> Any:
     named = {name.replace("_", "/"): torch.tensor(value) for name, value in metrics.items()}
-    adam = torch.optim.Adam(nn.Linear(1, 1).parameters(), lr=100)
+    adam = torch.optim.Adam(nn.Linear(1, 1).parameters(), lr=lr)
     return SimpleNamespace(callback_metrics=named, optimizers=[adam])
 
 
@@ -43,6 +43,20 @@ def test_a_run_that_learned_nothing(model: Any, metrics: dict[str, float], said:
     assert said in sentence
     assert sentence.endswith("ten times smaller than 100, or more steps if there were few")
     assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (2.3, "guesses among 10 classes; the learning rate 1e-05 is small already: try more steps"),
+        (float("nan"), "; the learning rate 1e-05 is small already: clip gradients (--trainer.gr"),
+    ],
+)
+def test_a_small_rate_is_not_made_smaller(loss: float, said: str) -> None:
+    sentence = learned_nothing(end(lr=1e-5, train_loss=loss), CNN)
+    assert said in sentence
+    assert "smaller" not in sentence
+    assert "ten times smaller than 0.001" in learned_nothing(end(lr=1e-3, train_loss=loss), CNN)
 
 
 @pytest.mark.parametrize(
