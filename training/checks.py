@@ -1,5 +1,6 @@
 """Whether the settings of a run can be, and its parts belong together."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,6 +38,12 @@ def check_settings(config: Any, keyed: Iterable[str], typed_rate: bool = False) 
         value = trainer.get(name)
         if isinstance(value, str) and value.lower() not in choices:  # as Lightning reads most
             raise ValueError(choice(f"--trainer.{name}", value, choices))
+    devices = trainer.get("devices", "auto")
+    if not re.fullmatch(r"auto|-1|0*[1-9]\d*|(\d+,)+\d*|\[[\d, ]+\]", str(devices)):
+        raise ValueError(
+            "--trainer.devices must be auto, how many devices as a whole number above 0, or of "
+            f"GPUs -1 for all of them or their numbers as [0,1], got {devices!r}"
+        )
     for name in ("log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
         if (trainer.get(name) or 1) < 1 or trainer.get(name) == 0:
             raise ValueError(f"--trainer.{name} must be at least 1, got {trainer.get(name)}")

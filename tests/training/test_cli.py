@@ -102,7 +102,12 @@ def test_typos_get_the_nearest_name(gpu_learning, workplace: Path) -> None:
         ("--trainer.gradient_clip_algorithm=nrom", "must be one of norm, value, got 'nrom'; did"),
         ("--trainer.profiler=simpel", "did you mean simple?"),
         ("--trainer.logger=x", "there is no class 'x'"),
-        ("--trainer.devices=foo", "the trainer cannot be built so"),
+        ("--trainer.devices=foo", "or their numbers as [0,1], got 'foo'"),
+        ("--trainer.devices=0", "--trainer.devices must be auto, how many devices as"),
+        ("--trainer.devices=null", "--trainer.devices must be auto, how many"),
+        ("--trainer.devices=[0,1]", "the trainer cannot be built so"),  # without a GPU
+        ("--trainer.devices=-1", "the trainer cannot be built so"),
+        ("--trainer.devices=0,1", "the trainer cannot be built so"),
         ("--ckpt_path=configs", "does not exist, or is not a file"),
         ("--model.init_args.lr=.nan", "must be a number above 0, got lr nan"),
         ("--model.init_args.lr=-0.1", "must be a number above 0, got lr -0.1"),
