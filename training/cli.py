@@ -171,6 +171,17 @@ class TrainCLI(CheckpointCLI):
         skip_idle_hooks(built.callbacks)  # type: ignore[attr-defined]
         return built
 
+    def before_fit(self) -> None:
+        """Says how large a batch is over all devices; ``batch_size`` is that of each."""
+        size, count = getattr(self.datamodule, "batch_size", 0), self.trainer.world_size
+        if not size or count == 1:
+            return
+        total = size * count
+        said = f"batch_size {size} is per device: {count} devices train on batches of {total}"
+        if size % count == 0:
+            said += f"; --data.init_args.batch_size {size // count} keeps them at {size}"
+        self._say(said)
+
     def after_predict(self) -> None:
         """Keeps what ``predict_step`` gave, batch by batch, beside the run's checkpoints."""
         folder = self.trainer.log_dir  # asked by every process: it is broadcast

@@ -124,6 +124,7 @@ def test_two_processes_are_one_of_twice_the_batch(
     )
     fit = in_process_of_its_own(*options(two), *spread)
     assert fit.returncode == 0, fit.stderr
+    assert fit.stderr.count("batch_size 32 is per device: 2 devices train on batches of 64;") == 1
     alone = ("--data.init_args.batch_size=64",)
     code, _, err = gpu_learning(*options(one), *alone)
     assert code == 0, err

@@ -63,6 +63,37 @@ def test_every_config_instantiates(gpu_learning) -> None:
             assert cli.trainer.logger.name == path.stem
 
 
+@pytest.mark.parametrize(
+    ("devices", "data", "said"),
+    [
+        (1, DIGITS, ""),
+        (2, ("fit", "-c", "configs/line_regressor.yaml"), ""),  # the whole set is a batch
+        (
+            2,
+            (*DIGITS, "--data.init_args.batch_size=7"),
+            "gpu-learning: batch_size 7 is per device: 2 devices train on batches of 14\n",
+        ),
+        (4, DIGITS, "train on batches of 128; --data.init_args.batch_size 8 keeps them at 32\n"),
+    ],
+)
+def test_the_batch_of_all_devices_is_told(
+    capsys: pytest.CaptureFixture[str],
+    workplace: Path,
+    devices: int,
+    data: tuple[str, ...],
+    said: str,
+) -> None:
+    from training.cli import TrainCLI
+
+    spread = (f"--trainer.devices={devices}", "--trainer.strategy=ddp")
+    cli = TrainCLI([*data, *spread], run=False)
+    capsys.readouterr()
+    cli.before_fit()
+    told = capsys.readouterr().err
+    assert told.endswith(said)
+    assert bool(told) == bool(said)
+
+
 def test_typos_get_the_nearest_name(gpu_learning, workplace: Path) -> None:
     cases = {
         "model: {class_path: lightning_modules.MNISTCN}": "did you mean 'MNISTCNN'",
