@@ -74,9 +74,13 @@ def test_nothing_moves(visit, url: str, size: dict[str, int]) -> None:
     def unmoved() -> None:
         assert {name: place(page, name) for name in names} == before
 
+    # Beside the drawing of a phone there would be nothing.
+    mark = "label => getComputedStyle(label, '::before').content"
+    assert "?" in page.locator("#best-label").evaluate(mark)
     page.locator("#pad").scroll_into_view_if_needed()
     draw(page, SEVEN)
     says(page, "#seen-size", "What the net sees")
+    assert page.locator("#best-label").evaluate(mark) == "none"
     unmoved()
     picture = {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"}
     page.set_input_files("#file", picture)
