@@ -76,11 +76,11 @@ class PlainProgress(ProgressBar):
         }
         if self._loss is not None:
             metrics["train/loss"] = float(self._loss) / self._steps
-        values = "  ".join(f"{name} {_told(value)}" for name, value in sorted(metrics.items()))
+        values = "  ".join(f"{name} {rounded(value)}" for name, value in sorted(metrics.items()))
         seconds = time.perf_counter() - self._began
         self.print(f"epoch {epoch}/{trainer.max_epochs}  {values}  {seconds:.1f} s")
 
 
-def _told(value: float) -> str:
+def rounded(value: float) -> str:
     """Four decimals; a small loss, which they would not tell from 0, with its exponent."""
     return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"

@@ -11,6 +11,7 @@ from jsonargparse.util import import_object
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
+from callbacks.plain_progress import rounded
 from training.checkpoints import (
     check_checkpoint,
     check_same_run,
@@ -148,6 +149,12 @@ class CheckpointCLI(LightningCLI):
                 asked = "" if value is None else f"; the {value} asked for is not used"
                 self._say(f"{name}={after[name]} comes from the checkpoint{asked}")
 
+    def before_validate(self) -> None:
+        # Lightning's table has all digits of a float32.
+        self.config_init[self._name].verbose = False
+
+    before_test = before_validate
+
     def after_validate(self) -> None:
         self._say_scored("validated")
 
@@ -155,10 +162,16 @@ class CheckpointCLI(LightningCLI):
         self._say_scored("tested")
 
     def _say_scored(self, done: str) -> None:
-        """Names the checkpoint below its scores: many lines are between the first one and them."""
-        path = Path(self.config[self._name].ckpt_path)
-        if self.trainer.is_global_zero:
-            print(f"{done} {read_checkpoint(path) if path.is_file() else path}")
+        """Prints the scores and names the checkpoint: many lines lie between the first and them."""
+        config, scores = self.config[self._name], self.trainer.callback_metrics
+        if not self.trainer.is_global_zero:
+            return
+        if config.verbose:
+            width = max(map(len, scores), default=0)
+            for name in sorted(scores):
+                print(f"{name:<{width}}  {rounded(float(scores[name]))}")
+        path = Path(config.ckpt_path)
+        print(f"{done} {read_checkpoint(path) if path.is_file() else path}")
 
     def _say(self, sentence: str) -> None:
         if not rank_zero_only.rank:

@@ -1,5 +1,6 @@
 """Whether a checkpoint and the data of a command belong together."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def test_a_test_on_other_data_says_so(gpu_learning, workplace: Path, device: str
     code, out, err = gpu_learning("test", *DIGITS[1:])
     assert code == 0, err
     assert "warning" not in err
+    scores = r"test/acc    0\.\d{4}\n(test/acc_\d  [01]\.\d{4}\n){10}test/loss   \d\.\d{4}\n"
+    assert re.match(scores + "tested logs/", out), out
     assert "\ntested logs/digits_cnn/version_0/checkpoints/best.ckpt (val/acc " in out
     code, out, err = gpu_learning("validate", *DIGITS[1:], "--data.init_args.seed=3")
     assert code == 0, err
@@ -53,6 +56,9 @@ def test_a_test_on_other_data_says_so(gpu_learning, workplace: Path, device: str
         "data here has seed 3\n"
     ) in err
     assert "\nvalidated logs/digits_cnn/version_0/checkpoints/best.ckpt (val/acc " in out
+    code, out, err = gpu_learning("validate", *DIGITS[1:], "--verbose=false")
+    assert code == 0, err
+    assert out.startswith("validated logs/digits_cnn/")
 
 
 def test_data_that_do_not_fit_are_refused_in_one_sentence(gpu_learning, workplace: Path) -> None:
