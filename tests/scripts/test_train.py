@@ -122,9 +122,26 @@ def test_what_training_logs_can_be_the_monitor(gpu_learning, workplace: Path) ->
     assert "best.ckpt (train/loss " in out
 
 
-def test_a_fit_without_a_step_says_so(gpu_learning, workplace: Path) -> None:
+@pytest.mark.parametrize(
+    ("config", "limit"),
+    [("digits_cnn", "max_epochs"), ("line_regressor", "limit_train_batches")],
+)
+def test_a_fit_without_a_step_says_so(
+    gpu_learning, workplace: Path, config: str, limit: str
+) -> None:
     code, out, err = gpu_learning(
-        "fit", "-c", "configs/digits_cnn.yaml", "--trainer.max_epochs=0", "--cpu_threads=null"
+        "fit", "-c", f"configs/{config}.yaml", f"--trainer.{limit}=0", "--cpu_threads=null"
     )
     assert code == 0, err
-    assert "nothing was trained: --trainer.max_epochs is 0\n" in out
+    assert f"nothing was trained: --trainer.{limit} is 0\n" in out
+
+
+def test_a_schedule_without_a_step_is_refused_and_leaves_nothing(
+    gpu_learning, workplace: Path
+) -> None:
+    code, _, err = gpu_learning(
+        "fit", "-c", "configs/digits_cnn.yaml", "--trainer.limit_train_batches=0"
+    )
+    assert code == 1
+    assert "set --trainer.limit_train_batches to more, or use validate or test\n" in err
+    assert not (workplace / "logs").exists()
