@@ -43,7 +43,7 @@ class Compile(pl.Callback):
         without_gpu: Literal["compile", "skip"] = "compile",
         options: dict[str, bool | int | str] | None = None,
     ) -> None:
-        modes = ("default", *torch._inductor.list_mode_options())
+        modes = list(dict.fromkeys(("default", *torch._inductor.list_mode_options())))
         if mode not in modes:
             raise ValueError(f"mode must be one of {', '.join(modes)}, got {mode!r}")
         if without_gpu not in ("compile", "skip"):

@@ -124,7 +124,7 @@ _residual_norm = operator("residual_norm", residual_norm_forward, _residual_norm
 _residual_norm_backward = operator(
     "residual_norm_backward",
     residual_norm_backward,
-    lambda grad_sum, grad_normal, total, weight, seed, mean, rstd, stream, dropout, has_bias: _like(
+    lambda grad_sum, grad_normal, total, weight, seed, mean, rstd, place, dropout, has_bias: _like(
         grad_sum, grad_normal, weight, weight[: None if has_bias else 0]
     ),
 )
@@ -157,7 +157,7 @@ def residual_norm(
     eps: float,
     dropout: float,
     seed: Tensor,
-    stream: int = 0,
+    place: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """``x + dropout(branch)``, of the type of x, and its LayerNorm, of the type of branch.
 
@@ -169,10 +169,10 @@ def residual_norm(
         eps: of the norm.
         dropout: probability.
         seed: one int64; what is dropped is a function of it,
-        stream: and of this number, so that one seed serves several places.
+        place: and of this number, so that one seed serves several places of a net.
     """
     total, normal, *_ = _residual_norm(
-        x.flatten(0, -2), branch.flatten(0, -2), weight, bias, seed, stream, dropout, eps
+        x.flatten(0, -2), branch.flatten(0, -2), weight, bias, seed, place, dropout, eps
     )
     return total.view(x.shape), normal.view(branch.shape)
 

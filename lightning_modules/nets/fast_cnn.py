@@ -16,6 +16,7 @@ class FastCNN(nn.Module):
         channels: output channels of the 5 x 5 and of the 3 x 3 convolution.
         hidden: width of the first linear layer.
         num_classes: number of logits. The defaults have 215,194 parameters.
+        conv_bias: biases in the convolutions, 56 of these.
         strided: the first convolution moves by two pixels, where otherwise a pooling keeps the
             largest of 2 x 2: a fifth of its arithmetic, and the weights have the same shapes.
     """
@@ -25,13 +26,14 @@ class FastCNN(nn.Module):
         channels: tuple[int, int] = (24, 32),
         hidden: int = 256,
         num_classes: int = 10,
+        conv_bias: bool = True,
         strided: bool = False,
     ) -> None:
         super().__init__()
         first, second = channels
         self.strided = strided
-        self.conv1 = nn.Conv2d(1, first, kernel_size=5, stride=2 if strided else 1)
-        self.conv2 = nn.Conv2d(first, second, kernel_size=3)
+        self.conv1 = nn.Conv2d(1, first, 5, stride=2 if strided else 1, bias=conv_bias)
+        self.conv2 = nn.Conv2d(first, second, kernel_size=3, bias=conv_bias)
         self.fc1 = nn.Linear(second * 5 * 5, hidden)
         self.fc2 = nn.Linear(hidden, num_classes)
 

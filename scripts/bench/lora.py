@@ -92,6 +92,11 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument(
+        "--compile-mode",
+        default="default",
+        help="of callbacks.Compile, such as max-autotune-no-cudagraphs (%(default)s)",
+    )
+    parser.add_argument(
         "--no-kernels",
         action="store_true",
         help="torch's cross-entropy, with all logits, instead of that of course.kernels.ops (GPU)",
@@ -127,7 +132,7 @@ def _faster(arguments: argparse.Namespace) -> list[pl.Callback]:
     if not arguments.no_kernels:
         only = [CROSS_ENTROPY]
         callbacks.append(UseKernels("course.kernels.ops", only, without_gpu="skip"))
-    return callbacks if arguments.no_compile else [*callbacks, Compile()]
+    return callbacks if arguments.no_compile else [*callbacks, Compile(arguments.compile_mode)]
 
 
 def _measure(arguments: argparse.Namespace, base: Path, batch: str) -> dict[str, Any]:
