@@ -168,6 +168,8 @@ def _through_blocks(net: GPT, x: Tensor, residual_norm: Callable[..., Any]) -> T
     def add(x: Tensor, branch: Tensor, at: int) -> tuple[Tensor, Tensor]:
         norm = norms[at]
         dropout = net.config.dropout if net.training else 0.0
+        # In the type of what is added, under autocast half of the traffic.
+        x = x.to(branch.dtype)
         return residual_norm(x, branch, norm.weight, norm.bias, norm.eps, dropout, seed, at)
 
     normal = blocks[0].norm1(x)

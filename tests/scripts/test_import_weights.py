@@ -75,7 +75,7 @@ def test_a_state_dict_is_tested_exported_and_classified_with(
             continue
         code, out, err = gpu_learning("test", "-c", config, "--ckpt_path", checkpoint)
         assert code == 0, err
-        assert printed_accuracy(out) == pytest.approx(right, abs=6e-5)
+        assert printed_accuracy(out) == round(right, 4)
     # Another normalization than the weights' own would cost points in silence.
     assert model != "MNISTCNN" or "std=1.0 comes from the checkpoint" in err
     code, out, err = gpu_learning("export", "logs/mine", "--format", "pth", "--device", "cpu")
@@ -172,7 +172,7 @@ def test_checkpoints_of_a_plain_trainer_are_tested_and_exported(
     right = accuracy(module.net.cpu(), DigitsDataModule.mean, DigitsDataModule.std)
     code, out, err = gpu_learning(*("test", "--model", name, *DIGITS, "--ckpt_path", "plain.ckpt"))
     assert code == 0, err
-    assert printed_accuracy(out) == pytest.approx(right, abs=1 / 360 + 6e-5)
+    assert printed_accuracy(out) in [round(right + image / 360, 4) for image in (-1, 0, 1)]
     export = ["export", "plain.ckpt", "--name=plain", "--format=pth", "--device=cpu"]
     assert "name it with --model" in bad(gpu_learning, *export)[1]
     assert "name it with --data" in bad(gpu_learning, *export, "--model", name)[1]
