@@ -215,12 +215,14 @@ class BestAndLast(ModelCheckpoint):
         current = self.monitor is None or not cut or self._validated == trainer.global_step
         with within_epoch(trainer) if cut else nullcontext():
             due = self._epoch_due(trainer)
+            before = self._last_global_step_saved
             if due and known and current:
                 super().on_train_epoch_end(trainer, pl_module)
+            best_too = before != self._last_global_step_saved == trainer.global_step
             # ModelCheckpoint's own save_last writes only when the best one changes.
             due = due or self._steps_due(trainer) or bool(self._refused)
             if self._written != trainer.global_step and due:
-                self._write_last(trainer)
+                self._write_last(trainer, best_too)
         if self._refused:
             last = Path(str(self.dirpath)) / "last.ckpt"
             kept = "" if trainer.fast_dev_run else f"; --ckpt_path {last} continues this run"
@@ -281,11 +283,16 @@ class BestAndLast(ModelCheckpoint):
             trainer.should_stop = True
         return waits
 
-    def _write_last(self, trainer: pl.Trainer) -> None:
+    def _write_last(self, trainer: pl.Trainer, best_too: bool = False) -> None:
+        """Writes ``last.ckpt``; where ``best.ckpt`` is of this very state, as its second name."""
         self._written = trainer.global_step
         if trainer.fast_dev_run:
             return
         folder = Path(str(self.dirpath))
+        name_too: Any = getattr(trainer.strategy.checkpoint_io, "name_too", lambda *_: False)
+        alone = best_too and trainer.world_size == 1
+        if alone and name_too(Path(self.best_model_path), folder / "last.ckpt"):
+            return
         trainer.save_checkpoint(folder / "last.ckpt")
         signalled = trainer.received_sigterm or self._ctrl_c.asked
         if self._ends(trainer) and not signalled and not self.best_model_path:

@@ -4,6 +4,7 @@ import glob
 import io
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,28 @@ class DurableCheckpointIO(TorchCheckpointIO):
                 "name another folder with --trainer.logger.init_args.save_dir"
             ) from error
 
+    def name_too(self, written: Path, target: Path) -> bool:
+        """Puts a checkpoint that this object has just written under a second name.
+
+        One file has both names until either is written again. False where the file system has no
+        hard links, or the checkpoint is not a file: then nothing was done.
+        """
+        try:
+            self._replace(target, lambda temporary: os.link(written, temporary))
+        except OSError:
+            return False
+        return True
+
     def _write(self, target: Path, data: memoryview) -> None:
+        def write(temporary: Path) -> None:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+
+        self._replace(target, write)
+
+    def _replace(self, target: Path, make: Callable[[Path], None]) -> None:
         folder = target.parent
         if target not in self._begun:
             folder.mkdir(parents=True, exist_ok=True)
@@ -63,11 +85,9 @@ class DurableCheckpointIO(TorchCheckpointIO):
                 left.unlink()
         temporary = folder / f".{target.name}.{uuid.uuid4().hex}{SUFFIX}"
         try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            make(temporary)
             os.replace(temporary, target)
+            temporary.unlink(missing_ok=True)  # stays where target is a name of this file already
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from callbacks import BestAndLast, ReduceLROnPlateau, RNGState
 from datamodules import ResidentLoader
 from tests.conftest import quiet_trainer
+from training.checkpoint_io import DurableCheckpointIO
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists:UserWarning"),
@@ -153,6 +154,22 @@ def test_a_run_resumes_where_it_ended(
     assert load(cut)["global_step"] == EPOCHS * BATCHES
     assert same(load(cut), load(tmp_path / "whole"))
     assert same(load(cut, "best"), load(tmp_path / "whole", "best"))
+
+
+@pytest.mark.parametrize("validates", [False, True])
+def test_a_state_that_is_best_and_last_is_one_file(tmp_path: Path, validates: bool) -> None:
+    """Without a validation; after one the state is no longer what was kept as the best."""
+    options = {"validates": validates, "num_sanity_val_steps": 0}
+    fit(tmp_path / "two", **options)
+    fit(tmp_path / "one", plugins=[DurableCheckpointIO()], max_epochs=2, **options)
+    files = [tmp_path / "one" / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")]
+    assert files[0].samefile(files[1]) is not validates
+    fit(tmp_path / "one", plugins=[DurableCheckpointIO()], ckpt_path=files[1], **options)
+    for name in ("best", "last"):
+        ours, theirs = load(tmp_path / "one", name), load(tmp_path / "two", name)
+        assert same(ours, theirs)
+        assert ours.keys() == theirs.keys()
+        assert ours["loops"] == theirs["loops"]
 
 
 @pytest.mark.parametrize("name", ["a callback", "the module", "ctrl-c"])

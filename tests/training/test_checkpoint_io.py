@@ -121,3 +121,29 @@ def test_a_kill_leaves_a_whole_checkpoint(folder: Path, monkeypatch: pytest.Monk
     print(f"{unfinished} kills left an unfinished file beside a whole checkpoint")
     DurableCheckpointIO().save_checkpoint({"step": 1}, target)
     assert os.listdir(folder) == ["last.ckpt"]
+
+
+def test_a_second_name_is_of_the_same_file_until_either_is_written(folder: Path) -> None:
+    files, best, last = DurableCheckpointIO(), folder / "best.ckpt", folder / "last.ckpt"
+    files.save_checkpoint({"step": 1}, last)
+    files.save_checkpoint({"step": 2}, best)
+    assert files.name_too(best, last)
+    assert files.name_too(best, last)
+    assert best.samefile(last)
+    files.save_checkpoint({"step": 3}, last)
+    steps = [torch.load(path, weights_only=True)["step"] for path in (best, last)]
+    assert steps == [2, 3]
+    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_without_hard_links_nothing_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    files, best, last = DurableCheckpointIO(), folder / "best.ckpt", folder / "last.ckpt"
+    files.save_checkpoint({"step": 1}, last)
+    files.save_checkpoint({"step": 2}, best)
+    monkeypatch.setattr(os, "link", refuse)
+    assert not files.name_too(best, last)
+    assert torch.load(last, weights_only=True)["step"] == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
