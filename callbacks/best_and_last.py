@@ -289,9 +289,11 @@ class BestAndLast(ModelCheckpoint):
         if trainer.fast_dev_run:
             return
         folder = Path(str(self.dirpath))
-        name_too: Any = getattr(trainer.strategy.checkpoint_io, "name_too", lambda *_: False)
+        link_checkpoint: Any = getattr(
+            trainer.strategy.checkpoint_io, "link_checkpoint", lambda *_: False
+        )
         alone = best_too and trainer.world_size == 1
-        if alone and name_too(Path(self.best_model_path), folder / "last.ckpt"):
+        if alone and link_checkpoint(Path(self.best_model_path), folder / "last.ckpt"):
             return
         trainer.save_checkpoint(folder / "last.ckpt")
         signalled = trainer.received_sigterm or self._ctrl_c.asked

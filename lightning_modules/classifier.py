@@ -34,7 +34,7 @@ class ImageClassifier(pl.LightningModule):
     reads = "images"
 
     net: nn.Module
-    smoothed: Tensor
+    smoothed_labels: Tensor
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class ImageClassifier(pl.LightningModule):
         # twice as many kernels for the same loss, 30 of the 400 us of MNISTFast's step.
         spread = torch.full((num_classes, num_classes), self.label_smoothing / num_classes)
         spread.diagonal().add_(1 - self.label_smoothing)
-        self.register_buffer("smoothed", spread, persistent=False)
+        self.register_buffer("smoothed_labels", spread, persistent=False)
 
     def build_net(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
         """Sets ``self.net``, for images of that shape."""
@@ -159,7 +159,7 @@ class ImageClassifier(pl.LightningModule):
         logits = self(images)
         training = stage == "train"
         smooths = training and self.label_smoothing
-        loss = F.cross_entropy(logits, self.smoothed[labels] if smooths else labels)
+        loss = F.cross_entropy(logits, self.smoothed_labels[labels] if smooths else labels)
         self.log(
             f"{stage}/loss",
             loss,

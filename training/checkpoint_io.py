@@ -56,7 +56,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
                 "name another folder with --trainer.logger.init_args.save_dir"
             ) from error
 
-    def name_too(self, written: Path, target: Path) -> bool:
+    def link_checkpoint(self, written: Path, target: Path) -> bool:
         """Puts a checkpoint that this object has just written under a second name.
 
         One file has both names until either is written again. False where the file system has no

@@ -124,8 +124,8 @@ _residual_norm = operator("residual_norm", residual_norm_forward, _residual_norm
 _residual_norm_backward = operator(
     "residual_norm_backward",
     residual_norm_backward,
-    lambda grad_sum, grad_normal, total, weight, seed, mean, rstd, place, dropout, has_bias: _like(
-        grad_sum, grad_normal, weight, weight[: None if has_bias else 0]
+    lambda grad_sum, grad_normal, total, weight, *rest: _like(
+        grad_sum, grad_normal, weight, weight[: None if rest[-1] else 0]
     ),
 )
 
@@ -157,7 +157,7 @@ def residual_norm(
     eps: float,
     dropout: float,
     seed: Tensor,
-    place: int = 0,
+    subsequence: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """``x + dropout(branch)``, of the type of x, and its LayerNorm, of the type of branch.
 
@@ -168,11 +168,11 @@ def residual_norm(
         bias: of the norm, (C,).
         eps: of the norm.
         dropout: probability.
-        seed: one int64; what is dropped is a function of it,
-        place: and of this number, so that one seed serves several places of a net.
+        seed: one int64, which decides what is dropped.
+        subsequence: of the numbers that are drawn with the seed; one for each place of a net.
     """
     total, normal, *_ = _residual_norm(
-        x.flatten(0, -2), branch.flatten(0, -2), weight, bias, seed, place, dropout, eps
+        x.flatten(0, -2), branch.flatten(0, -2), weight, bias, seed, subsequence, dropout, eps
     )
     return total.view(x.shape), normal.view(branch.shape)
 

@@ -40,7 +40,7 @@ def forward_kernel(
     weight_ptr,
     bias_ptr,
     seed_ptr,
-    place,
+    subsequence,
     sum_ptr,
     normal_ptr,
     mean_ptr,
@@ -61,7 +61,7 @@ def forward_kernel(
     dropout = tl.cast(dropout, tl.float32)  # torch.compile passes numbers as float64
     branch = tl.load(branch_ptr + at, mask=mask, other=0.0).to(tl.float32)
     if HAS_DROPOUT:
-        branch *= kept(tl.load(seed_ptr) + place, row, dropout, ROWS, BLOCK)
+        branch *= kept(tl.load(seed_ptr) + subsequence, row, dropout, ROWS, BLOCK)
     x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32) + branch
     tl.store(sum_ptr + at, x, mask=mask)
     mean = tl.sum(x, axis=1, keep_dims=True) / columns
@@ -84,7 +84,7 @@ def backward_kernel(
     sum_ptr,
     weight_ptr,
     seed_ptr,
-    place,
+    subsequence,
     mean_ptr,
     rstd_ptr,
     grad_x_ptr,
@@ -127,7 +127,7 @@ def backward_kernel(
         grad_x += (scaled - along_mean - normal * along_normal) * rstd
         tl.store(grad_x_ptr + at, grad_x, mask=mask)
         if HAS_DROPOUT:
-            grad_x *= kept(tl.load(seed_ptr) + place, row, dropout, ROWS, BLOCK)
+            grad_x *= kept(tl.load(seed_ptr) + subsequence, row, dropout, ROWS, BLOCK)
         tl.store(grad_branch_ptr + at, grad_x, mask=mask)
     at = program * columns + tl.arange(0, BLOCK)
     whole = tl.arange(0, BLOCK) < columns
@@ -142,7 +142,7 @@ def residual_norm(
     weight: Tensor,
     bias: Tensor | None,
     seed: Tensor,
-    place: int,
+    subsequence: int,
     dropout: float,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -153,8 +153,8 @@ def residual_norm(
         branch: of the norm's type.
         weight: (columns,).
         bias: (columns,).
-        seed: one int64 on the device, which decides what is dropped,
-        place: together with a number, so that one seed serves several places.
+        seed: one int64 on the device, which decides what is dropped.
+        subsequence: of the numbers that are drawn with the seed; one for each place of a net.
         dropout: probability.
         eps: added to the variance.
 
@@ -168,7 +168,7 @@ def residual_norm(
     mean, rstd = (torch.empty(rows, dtype=torch.float32, device=x.device) for _ in range(2))
     kernel: Any = wrap_triton(forward_kernel) if is_traced(x) else forward_kernel
     kernel[(triton.cdiv(rows, ROWS),)](
-        *(x, branch, weight, weight if bias is None else bias, seed, place),
+        *(x, branch, weight, weight if bias is None else bias, seed, subsequence),
         *(total, normal, mean, rstd, rows, columns, dropout, eps),
         HAS_BIAS=bias is not None,
         HAS_DROPOUT=dropout > 0,
@@ -187,7 +187,7 @@ def residual_norm_backward(
     seed: Tensor,
     mean: Tensor,
     rstd: Tensor,
-    place: int,
+    subsequence: int,
     dropout: float,
     has_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -201,7 +201,7 @@ def residual_norm_backward(
     by_bias = torch.empty_like(by_weight) if has_bias else by_weight
     kernel: Any = wrap_triton(backward_kernel) if is_traced(total) else backward_kernel
     kernel[(programs,)](
-        *(grad_normal, grad_sum, total, weight, seed, place, mean, rstd),
+        *(grad_normal, grad_sum, total, weight, seed, subsequence, mean, rstd),
         *(grad_x, grad_branch, by_weight, by_bias),
         *(rows, columns, dropout),
         HAS_BIAS=has_bias,

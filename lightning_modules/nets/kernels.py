@@ -37,9 +37,9 @@ class Kernels:
             - ``causal_attention(q, k, v)`` of (B, heads, T, width of a head),
             - ``cross_entropy(hidden, weight, targets)``, of the logits ``hidden @ weight.T``; a
               fourth argument, ``vocab_size``, comes where the rows from there on are padding,
-            - ``residual_norm(x, branch, weight, bias, eps, dropout, seed, place)``, the sum
-              ``x + dropout(branch)`` and its layer norm; what is dropped is a function of the seed,
-              one int64, and of the place's number, in nets with ``pre_norm``.
+            - ``residual_norm(x, branch, weight, bias, eps, dropout, seed, subsequence)``, the sum
+              ``x + dropout(branch)`` and its layer norm, in nets with ``pre_norm``; the seed, one
+              int64, and the subsequence, a number, decide what is dropped.
         only: names of the functions that are taken, each of which must be there and have a place;
             None for all that there are.
 

@@ -196,7 +196,7 @@ def residual() -> None:
         torch.testing.assert_close(factors.detach().unique(), kept)
         assert abs(factors.mean() - 1) < 0.2
         again, _ = ops.residual_norm(zeros, ones, weight, None, 1e-5, dropout, seed, 6)
-        assert torch.equal(factors, again) == (not dropout)  # another place, another draw
+        assert torch.equal(factors, again) == (not dropout)  # another subsequence
         for shift in (bias, None):
             inputs = [x, branch, weight, *([] if shift is None else [shift])]
             exact = [one.detach().float().requires_grad_() for one in inputs]

@@ -100,7 +100,7 @@ def rows_and_losses() -> list[Variant]:
     head = {"SPLIT": decode.SPLIT, "BLOCK": 64, "D": 64, "BLOCK_D": 64}
     ignored = {"IGNORE": cross_entropy.IGNORE, "BLOCK": 4096}
     sums |= _of(FULL, "grad_weight_ptr sum_ptr grad_sum_ptr") | {"dropout": NUMBER}
-    places = {"seed_ptr": TOKENS, "place": COUNT}
+    places = {"seed_ptr": TOKENS, "subsequence": COUNT}
     block = {"HAS_DROPOUT": True, "ROWS": residual.ROWS, "BLOCK": 512}
     found = []
     for kind in (WIDE, HALF, FULL):

@@ -127,8 +127,8 @@ def test_a_second_name_is_of_the_same_file_until_either_is_written(folder: Path)
     files, best, last = DurableCheckpointIO(), folder / "best.ckpt", folder / "last.ckpt"
     files.save_checkpoint({"step": 1}, last)
     files.save_checkpoint({"step": 2}, best)
-    assert files.name_too(best, last)
-    assert files.name_too(best, last)
+    assert files.link_checkpoint(best, last)
+    assert files.link_checkpoint(best, last)
     assert best.samefile(last)
     files.save_checkpoint({"step": 3}, last)
     steps = [torch.load(path, weights_only=True)["step"] for path in (best, last)]
@@ -144,6 +144,6 @@ def test_without_hard_links_nothing_is_done(folder: Path, monkeypatch: pytest.Mo
     files.save_checkpoint({"step": 1}, last)
     files.save_checkpoint({"step": 2}, best)
     monkeypatch.setattr(os, "link", refuse)
-    assert not files.name_too(best, last)
+    assert not files.link_checkpoint(best, last)
     assert torch.load(last, weights_only=True)["step"] == 1
     assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]

@@ -42,9 +42,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         eps: float,
         dropout: float,
         seed: Tensor,
-        place: int,
+        subsequence: int,
     ) -> tuple[Tensor, Tensor]:
-        seen.append(f"residual_norm {place} {dropout}")
+        seen.append(f"residual_norm {subsequence} {dropout}")
         x = x + F.dropout(branch, dropout)
         return x, F.layer_norm(x, x.shape[-1:], weight, bias, eps)
 
