@@ -18,8 +18,7 @@ from course.kernels.rows import block_of, programs_on
 from course.kernels.tracing import is_traced
 
 ROUNDS = tl.constexpr(7)  # of Philox, the fewest that pass its authors' tests
-# Rows at a time and warps, and programs per multiprocessor of the backward pass.
-ROWS, WARPS, PROGRAMS = 2, 2, 8
+PROGRAMS = 8  # of the backward pass, per multiprocessor
 
 
 @triton.jit
@@ -136,6 +135,16 @@ def backward_kernel(
         tl.store(grad_bias_ptr + at, tl.sum(grad_bias, axis=0), mask=whole)
 
 
+def sizes_of(columns: int) -> tuple[int, int, int]:
+    """Rows at a time, the power of two that holds a row, and warps.
+
+    Raises:
+        ValueError: a row that does not fit into one program's registers.
+    """
+    block = max(block_of(columns)[0], 4)  # four numbers are of one draw
+    return (2, block, 2) if block <= 512 else (1, block, min(block // 256, 16))
+
+
 def residual_norm(
     x: Tensor,
     branch: Tensor,
@@ -163,18 +172,18 @@ def residual_norm(
     """
     x, branch = x.contiguous(), branch.contiguous()
     rows, columns = x.shape
-    block, _ = block_of(columns)
+    each, block, warps = sizes_of(columns)
     total, normal = torch.empty_like(x), torch.empty_like(branch)
     mean, rstd = (torch.empty(rows, dtype=torch.float32, device=x.device) for _ in range(2))
     kernel: Any = wrap_triton(forward_kernel) if is_traced(x) else forward_kernel
-    kernel[(triton.cdiv(rows, ROWS),)](
+    kernel[(triton.cdiv(rows, each),)](
         *(x, branch, weight, weight if bias is None else bias, seed, subsequence),
         *(total, normal, mean, rstd, rows, columns, dropout, eps),
         HAS_BIAS=bias is not None,
         HAS_DROPOUT=dropout > 0,
-        ROWS=ROWS,
+        ROWS=each,
         BLOCK=block,
-        num_warps=WARPS,
+        num_warps=warps,
     )
     return total, normal, mean, rstd
 
@@ -194,8 +203,8 @@ def residual_norm_backward(
     """Gradients of x, branch, weight and bias; without a bias the last is empty."""
     grad_sum, grad_normal = grad_sum.contiguous(), grad_normal.contiguous()
     rows, columns = total.shape
-    block, _ = block_of(columns)
-    programs = min(triton.cdiv(rows, ROWS), programs_on(total.device, PROGRAMS))
+    each, block, warps = sizes_of(columns)
+    programs = min(triton.cdiv(rows, each), programs_on(total.device, PROGRAMS))
     grad_x, grad_branch = torch.empty_like(grad_sum), torch.empty_like(grad_normal)
     by_weight = torch.empty(programs, columns, dtype=torch.float32, device=total.device)
     by_bias = torch.empty_like(by_weight) if has_bias else by_weight
@@ -206,9 +215,9 @@ def residual_norm_backward(
         *(rows, columns, dropout),
         HAS_BIAS=has_bias,
         HAS_DROPOUT=dropout > 0,
-        ROWS=ROWS,
+        ROWS=each,
         BLOCK=block,
-        num_warps=WARPS,
+        num_warps=warps,
     )
     grad_weight = by_weight.sum(dim=0).to(weight.dtype)
     grad_bias = by_bias.sum(dim=0).to(weight.dtype) if has_bias else weight.new_empty(0)

@@ -186,7 +186,7 @@ def residual() -> None:
     device = "cuda" if environment.on_gpu() else "cpu"
     seed = torch.tensor([1 << 60], device=device)
     for half, dropout, (count, columns) in itertools.product(
-        (torch.float32, torch.bfloat16), (0.0, 0.3), ((7, 70), (33, 16))
+        (torch.float32, torch.bfloat16), (0.0, 0.3), ((7, 70), (33, 16), (40, 3), (2, 1100))
     ):
         x, weight, bias = tensors(torch.float32, (count, columns), (columns,), (columns,))
         (branch,) = tensors(half, (count, columns))

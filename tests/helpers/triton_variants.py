@@ -101,7 +101,7 @@ def rows_and_losses() -> list[Variant]:
     ignored = {"IGNORE": cross_entropy.IGNORE, "BLOCK": 4096}
     sums |= _of(FULL, "grad_weight_ptr sum_ptr grad_sum_ptr") | {"dropout": NUMBER}
     places = {"seed_ptr": TOKENS, "subsequence": COUNT}
-    block = {"HAS_DROPOUT": True, "ROWS": residual.ROWS, "BLOCK": 512}
+    tiles = [residual.sizes_of(width) for width in (384, 4096)]
     found = []
     for kind in (WIDE, HALF, FULL):
         data = _of(kind, "x_ptr weight_ptr bias_ptr out_ptr grad_ptr grad_x_ptr") | strides | sums
@@ -115,9 +115,14 @@ def rows_and_losses() -> list[Variant]:
             Variant(rows.layer_norm_kernel, data, {"HAS_BIAS": False} | row, options),
             Variant(rows.layer_norm_backward_kernel, data, row, options),
             *(
-                Variant(kernel, summed, {"HAS_BIAS": bias} | block, {"num_warps": residual.WARPS})
+                Variant(
+                    *(kernel, summed),
+                    {"HAS_BIAS": bias, "HAS_DROPOUT": True, "ROWS": each, "BLOCK": size},
+                    {"num_warps": warps},
+                )
                 for kernel in (residual.forward_kernel, residual.backward_kernel)
                 for bias in (False, True)
+                for each, size, warps in tiles
             ),
             Variant(cross_entropy.cross_entropy_kernel, logits, ignored, {"num_warps": 16}),
             Variant(decode.decode_kernel, cached, head),
