@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return importlib.import_module(COMMANDS[name][0]).main(arguments)
     except KeyboardInterrupt as interrupt:
         hint = {
-            "fit": "--ckpt_path last resumes it, if a step was taken",
+            "fit": "nothing was trained yet; start it again",
             "sweep": "the same command continues",
         }
         said = str(interrupt) or hint.get(name, "")  # a fit that had begun knows its folder

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from course import pages
 from course.catalogue import Lesson, find, read
@@ -41,16 +42,20 @@ def main(argv: Sequence[str]) -> int:
         one = find(lessons, arguments.lesson) if asked is None else chosen[0]
     except ValueError as error:
         parser.error(str(error))
-    if action == "run":
-        return _run(one, root)
+    if action in ("run", "verify"):
+        try:
+            if action == "run":
+                return _run(one, root)
+            return _verify(chosen, root, not arguments.full, arguments.json)
+        except KeyboardInterrupt:  # its folders are emptied: a fit of it is not resumed
+            command = " ".join(map(quote, argv))
+            raise KeyboardInterrupt(f"to run it again:\n  gpu-learning {command}") from None
     if action == "start":
         return lesson_exercises.start(one, folder)
     if action == "hint":
         return lesson_exercises.hint(one, arguments.number, folder)
     if action == "solution":
         return lesson_exercises.solution(one)
-    if action == "verify":
-        return _verify(chosen, root, not arguments.full, arguments.json)
     if arguments.submissions:
         students = Path(arguments.submissions)
         return lesson_exercises.check_submissions(chosen, students, arguments.json)

@@ -25,7 +25,10 @@ def main(argv: Sequence[str]) -> int:
     quiet()
     cli = TrainCLI(argv)
     if argv[0] == "fit":
-        _report(cli)
+        try:
+            _report(cli)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("the run had come to its end") from None
     return 0
 
 

@@ -210,7 +210,7 @@ class TrainCLI(CheckpointCLI):
         except SystemExit:
             # So ends Lightning a fit that Ctrl-C stopped.
             if self.trainer.interrupted:
-                said = _how_to_resume(self.trainer) if subcommand == "fit" else ""
+                said = self._how_to_resume() if subcommand == "fit" else ""
                 raise KeyboardInterrupt(said) from None
             raise
         except (IndexError, RuntimeError, ModuleNotFoundError) as error:
@@ -225,16 +225,21 @@ class TrainCLI(CheckpointCLI):
                 raise
             raise ValueError(said) from error
 
-
-def _how_to_resume(trainer: pl.Trainer) -> str:
-    """What to type after Ctrl-C, with the run's own settings; empty where that is not known."""
-    if trainer.world_size > 1:  # the folder is asked of all processes, and some may have ended
-        return ""
-    run = Path(trainer.log_dir or "")
-    config, last = run / "config.yaml", run / "checkpoints" / "last.ckpt"
-    if not config.is_file() or not last.is_file():
+    def _how_to_resume(self) -> str:
+        """What to type after Ctrl-C, with the run's own settings."""
+        trainer = self.trainer
+        begun = trainer.global_step not in (0, self.resumed_step)
+        if trainer.world_size > 1:  # the folder is asked of all processes, and some may have ended
+            said = "--ckpt_path last resumes it, if it had written a checkpoint"
+            return said if begun else "nothing was trained yet; start it again"
+        run = Path(trainer.log_dir or "")
+        config, last = run / "config.yaml", run / "checkpoints" / "last.ckpt"
+        if config.is_file() and last.is_file():
+            paths = f"-c {quote(str(config))} --ckpt_path {quote(str(last))}"
+            return f"to resume:\n  gpu-learning fit {paths}"
+        if not begun:
+            return "nothing was trained yet; start it again"
         return "no checkpoint was written, so there is nothing to resume"
-    return f"to resume:\n  gpu-learning fit -c {quote(str(config))} --ckpt_path {quote(str(last))}"
 
 
 def _build_optimizers(

@@ -201,6 +201,22 @@ def test_run_of_what_the_machine_lacks_is_no_failure(gpu_learning) -> None:
     assert "How to read it" not in out  # there is nothing to read
 
 
+def test_ctrl_c_in_a_fit_of_a_lesson_names_the_lesson(
+    gpu_learning, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its fit has a checkpoint, which resumes the fit alone."""
+
+    def check(run: Run) -> None:
+        spy = {"class_path": "tests.scripts.spies.Interrupt"}
+        (workplace / "spy.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))
+        run.fit("digits_cnn", "-c", "spy.yaml", "--trainer.max_epochs=2")
+
+    monkeypatch.setattr("course.tensors.tensors", check)
+    code, _, err = gpu_learning("lessons", "--logs", "my logs", "run", "4")
+    assert code == 130
+    assert "interrupted; to run it again:\n  gpu-learning lessons --logs 'my logs' run 4\n" in err
+
+
 def test_bits_of_a_distribution() -> None:
     even = torch.zeros(3, 8)
     assert gpt2.mean_bits(even) == pytest.approx(3)  # eight tokens alike

@@ -28,6 +28,13 @@ class Interrupt(pl.Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+class InterruptSetup(pl.Callback):
+    """Ctrl-C before the first optimizer step."""
+
+    def setup(self, trainer, pl_module, stage) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 class BadMatmul(pl.Callback):
     """An error of torch in a user's own code."""
 

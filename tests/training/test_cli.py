@@ -488,6 +488,27 @@ def test_ctrl_c_before_a_checkpoint_promises_none(gpu_learning, workplace: Path)
     assert "interrupted; no checkpoint was written, so there is nothing to resume\n" in err
 
 
+def test_ctrl_c_before_a_step_resumes_no_other_run(
+    gpu_learning, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu_learning(*SHORT)
+    spy = {"class_path": "tests.scripts.spies.InterruptSetup"}
+    (workplace / "spy.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [spy]}}))
+    said = "interrupted; nothing was trained yet; start it again\n"
+    code, _, err = gpu_learning(*SHORT, "-c", "spy.yaml")
+    assert code == 130
+    assert said in err
+    # The same while torch is imported or the data is read.
+    monkeypatch.setattr("training.cli.TrainCLI.__init__", _ctrl_c)
+    code, _, err = gpu_learning(*SHORT)
+    assert code == 130
+    assert said in err
+
+
+def _ctrl_c(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_an_lr_scheduler_alone(gpu_learning) -> None:
     _, said = bad(gpu_learning, *DIGITS, "--lr_scheduler=StepLR", "--lr_scheduler.step_size=2")
     assert "--optimizer" in said
