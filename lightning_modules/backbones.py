@@ -112,8 +112,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         return {key: value for key, value in dict(state).items() if isinstance(value, Tensor)}
     except Exception as error:  # a file of another kind makes the loaders raise many kinds
         raise ValueError(
-            f"{path} cannot be read as a state dict ({type(error).__name__}); it is damaged or "
-            "something else"
+            f"{path} cannot be read as a state dict: it is cut off, damaged or something else"
         ) from error
 
 

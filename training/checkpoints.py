@@ -120,9 +120,8 @@ def check_checkpoint(path: Path, class_path: str, resumes: bool) -> None:
             checkpoint[key]
     except Exception as error:
         raise ValueError(
-            f"{path} cannot be read as a checkpoint of this project "
-            f"({type(error).__name__}); it is damaged or something else. "
-            "Take another one, or train again"
+            f"{path} cannot be read as a checkpoint of this project: it is cut off, damaged or not "
+            "a checkpoint. Take another one, or train again"
         ) from error
     parts = ("optimizer_states", "loops", "callbacks")
     if resumes and (missing := [part for part in parts if part not in checkpoint]):

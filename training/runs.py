@@ -149,19 +149,26 @@ def best_checkpoint(
         for run in known
         if model in (None, run.comparable[2]) and data in (None, run.comparable[3])
     ]
+    left_out = _left_out([path for path, run in zip(found, runs, strict=True) if run is None])
     if not fitting:
         return found[-1], str(found[-1])
     newest = fitting[-1]
     rivals = [run for run in fitting if run.comparable == newest.comparable]
     scores = [run.score for run in rivals if run.score is not None]
     if newest.comparable[1] not in ("min", "max") or not scores:
-        return newest.path, str(newest)
+        return newest.path, f"{newest}{left_out}"
     wanted = max(scores) if newest.comparable[1] == "max" else min(scores)
     best = [run for run in rivals if run.score == wanted][-1]
     said = str(best)
     if best is not newest:
         said += f", the best of {len(rivals)} runs; the newest is {newest}"
-    return best.path, said
+    return best.path, said + left_out
+
+
+def _left_out(paths: list[Path]) -> str:
+    """Which files had no score to compare, and why."""
+    reasons = {True: "which is cut off or not a checkpoint", False: "whose shards hold no score"}
+    return "".join(f"; without {path}, {reasons[path.is_file()]}" for path in paths)
 
 
 def _read_or_none(path: Path) -> Checkpoint | None:

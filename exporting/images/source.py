@@ -62,9 +62,9 @@ def read_source(
             content[key]
     except Exception as error:
         raise ValueError(
-            f"{checkpoint} cannot be read as a checkpoint of this project "
-            f"({type(error).__name__}); it is damaged or something else. Name a run, such as "
-            "logs/digits_cnn; a state dict comes in with gpu-learning import"
+            f"{checkpoint} cannot be read as a checkpoint of this project: it is cut off, damaged "
+            "or not a checkpoint. Name a run, such as logs/digits_cnn; a state dict comes in with "
+            "gpu-learning import"
         ) from error
     if "datamodule_hyper_parameters" not in content:
         raise ValueError(

@@ -73,7 +73,7 @@ def read_state_dict(source: Path | bytes) -> dict[str, Tensor]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a file of another kind makes torch.load raise many kinds
         raise ValueError(
-            f"{name} cannot be read as a state dict ({type(error).__name__}): it is damaged, or "
+            f"{name} cannot be read as a state dict: it is cut off, damaged or something else, or "
             f"holds objects whose code would run; {_HOW}"
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):

@@ -136,7 +136,7 @@ def test_weights_that_are_not_there(
         ("IMAGENET", "has no weights 'IMAGENET' for mobilenet_v3_small; it has IMAGENET1K_V1"),
         (tmp_path / "missing.pth", "there is no file of weights"),
         (other, "does not hold the weights of torchvision's mobilenet_v3_small"),
-        (text, "cannot be read as a state dict"),
+        (text, "cannot be read as a state dict: it is cut off"),
     ):
         with pytest.raises(ValueError, match=message):
             quiet_trainer(max_epochs=1).fit(learner(given), ImageFolderDataModule(str(shapes)))

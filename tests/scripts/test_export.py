@@ -111,7 +111,7 @@ def test_export_says_what_is_wrong(workplace: Path, gpu_learning: Command, artif
     moved.write_bytes(best.read_bytes())
     for arguments, message in (
         (["logs/none"], "not a checkpoint and has no best.ckpt"),
-        (["junk.ckpt", "--name", "junk"], "cannot be read as a checkpoint"),
+        (["junk.ckpt", "--name", "junk"], "cannot be read as a checkpoint of this project: it is"),
         (["moved.ckpt"], "name the model with --name"),
         ([best, "--format", "onx"], "there is no format 'onx'; did you mean onnx? There are "),
         ([best, "--name", "a/../.."], "cannot name a model"),

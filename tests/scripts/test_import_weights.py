@@ -123,7 +123,7 @@ def test_what_is_not_certain_is_refused(gpu_learning: Command, workplace: Path) 
         (["course.pth", "--model=MNISTMLP", "--name=b", *COURSE], "the file no weight of shape"),
         (["course.pth", *given, *COURSE, "--model.hidden=32"], "--model.ARGUMENT VALUE"),
         (["none.pth", *given, *COURSE], "none.pth does not exist"),
-        (["junk.pth", *given, *COURSE], "junk.pth cannot be read as a state dict"),
+        (["junk.pth", *given, *COURSE], "junk.pth cannot be read as a state dict: it"),
         (["whole.pth", *given, *COURSE], "objects whose code would run"),
         (["numbers.pth", *given, *COURSE], "'steps', which is not a float tensor"),
     ):

@@ -539,7 +539,7 @@ def test_checkpoints_that_cannot_be_used(gpu_learning, workplace: Path) -> None:
     for content in (b"", b"not a checkpoint", whole[: len(whole) // 2], bytes(flipped)):
         damaged.write_bytes(content)
         _, said = bad(gpu_learning, *DIGITS, "--ckpt_path=damaged.ckpt")
-        assert "cannot be read as a checkpoint" in said
+        assert "cannot be read as a checkpoint of this project: it is cut off, damaged or" in said
 
     mlp = ("fit", "-c", "configs/mnist_mlp.yaml", "--data=datamodules.DigitsDataModule")
     _, said = bad(gpu_learning, *mlp, f"--ckpt_path={good}")

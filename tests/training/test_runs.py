@@ -68,9 +68,19 @@ def test_without_a_monitor_it_is_the_newest(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_no_rival(tmp_path: Path) -> None:
-    write(tmp_path, 0, 0.99).write_bytes(b"damaged")
-    newest = write(tmp_path, 1, 0.5)
-    assert best_checkpoint(tmp_path)[0] == newest
+    whole = write(tmp_path, 0, 0.99)
+    whole.write_bytes(whole.read_bytes()[:100])
+    sharded = tmp_path / "version_1" / "checkpoints" / "best.ckpt"
+    sharded.mkdir(parents=True)
+    newest = write(tmp_path, 2, 0.5)
+    reasons = {whole: "which is cut off or not a checkpoint", sharded: "whose shards hold no score"}
+    for _ in range(2):
+        found, said = best_checkpoint(tmp_path)
+        assert found == newest
+        for path, reason in reasons.items():
+            assert f"; without {path}, {reason}" in said
+        write(tmp_path, 3, 0.1)
+    assert "the best of 2 runs" in best_checkpoint(tmp_path)[1]
 
 
 def test_last_is_of_the_newest_run(tmp_path: Path) -> None:
