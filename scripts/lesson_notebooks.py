@@ -26,9 +26,13 @@ def main(arguments: argparse.Namespace, lessons: list[Lesson]) -> int:
     """Writes those that do not exist; with ``--execute`` the first that fails ends the command.
 
     Raises:
-        ValueError: a package or a page is missing, the only notebook asked for exists already, or a
-            cell failed.
+        ValueError: a package or a page is missing, the folder is a file, the only notebook asked
+            for exists already, or a cell failed.
     """
+    folder = Path(arguments.out)
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not above.is_dir():
+        raise ValueError(f"{above} is a file; --out names a folder")
     missing = [
         name for name in ("nbformat", "nbclient", "ipykernel") if not importlib.util.find_spec(name)
     ]
@@ -38,7 +42,6 @@ def main(arguments: argparse.Namespace, lessons: list[Lesson]) -> int:
 
     from course import notebooks
 
-    folder = Path(arguments.out)
     chosen = [_page(step) for step in arguments.steps] or pages.read()
     targets = [folder / f"{page.path.stem}.ipynb" for page in chosen]
     existing = [target for target in targets if target.exists()]

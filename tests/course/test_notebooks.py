@@ -14,6 +14,7 @@ import nbformat
 from course import notebooks, pages
 from course.catalogue import read
 from tests.conftest import ROOT
+from tests.helpers.commands import bad
 
 PAGES = pages.read()
 
@@ -73,6 +74,14 @@ def test_notebooks_that_exist_stay(gpu_learning, workplace: Path) -> None:
     assert mine.read_text() == "what I wrote"
     assert gpu_learning("lessons", "notebooks", "4", "--overwrite")[0] == 0
     assert nbformat.read(str(mine), as_version=4).cells
+
+
+@pytest.mark.parametrize("out", ["file.md", "file.md/below"])
+def test_out_is_a_folder(gpu_learning, workplace: Path, out: str) -> None:
+    (workplace / "file.md").write_text("mine")
+    code, said = bad(gpu_learning, "lessons", "notebooks", "4", "--out", out)
+    assert code == 1
+    assert said.endswith("file.md is a file; --out names a folder")
 
 
 def test_unknown_page(gpu_learning) -> None:
