@@ -49,10 +49,10 @@ def yaml_fault(
         return f"{path} is not a text file in UTF-8"
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         indented = re.search(r"block|'\\t'|mapping values", error.problem or "")
         remedy = "; what belongs together is indented alike, with spaces" if indented else ""
-        return f"{path}{where}: {error.problem}{remedy}"
+        return f"{path} is not YAML ({where}{error.problem}){remedy}"
     except yaml.YAMLError as error:
         return f"{path} is not YAML: {' '.join(str(error).split())}"
     if not isinstance(node, yaml.MappingNode):

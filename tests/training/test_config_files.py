@@ -60,11 +60,14 @@ def test_files_that_are_there_and_yaml_itself_pass(workplace: Path) -> None:
     [
         (
             b"model:\n  class_path: MNISTCNN\n init_args: {}\n",
-            "bad.yaml, line 3, column 2: expected <block end>",
+            "bad.yaml is not YAML (line 3, column 2: expected <block end>",
         ),
-        (b"model:\n\tclass_path: MNISTCNN\n", "bad.yaml, line 2, column 1: found character '\\t'"),
-        (b"model: *net\n", "bad.yaml, line 1, column 8: found undefined alias"),
-        (b"model: {class_path: a\n", "bad.yaml, line 2, column 1: "),
+        (
+            b"model:\n\tclass_path: MNISTCNN\n",
+            "bad.yaml is not YAML (line 2, column 1: found character '\\t'",
+        ),
+        (b"model: *net\n", "bad.yaml is not YAML (line 1, column 8: found undefined alias"),
+        (b"model: {class_path: a\n", "bad.yaml is not YAML (line 2, column 1: "),
         (b"model: \x00\n", "bad.yaml is not YAML: "),
         (b"\x89PNG\r\n", "bad.yaml is not a text file in UTF-8"),
         (b"- 1\n- 2\n", "bad.yaml holds a list; a configuration holds keys, such as model:"),

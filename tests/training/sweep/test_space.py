@@ -86,7 +86,7 @@ def test_what_makes_trials_comparable(workplace: Path) -> None:
         ({"space": "{model.lr: {choices: []}}"}, "choices must be a list"),
         ({"space": "{model.lr: {choices: [1, 1]}}"}, "choices must be different"),
         ({"space": "{model.lr: {choices: [1], low: 0}}"}, "choices must be a list, and stand"),
-        ({"space": "{a: [}"}, "sweep.yaml, line 2, column 13: expected the node content"),
+        ({"space": "{a: [}"}, "sweep.yaml is not YAML (line 2, column 13: expected the node"),
     ],
 )
 def test_bad_files(change: dict[str, str], said: str, workplace: Path) -> None:
