@@ -1,6 +1,5 @@
 """``gpu-learning doctor``: what works on this machine, and what to do about the rest."""
 
-import argparse
 import json
 import platform
 import re
@@ -13,6 +12,7 @@ from packaging.requirements import Requirement
 
 from scripts.doctor_gpu import check_gpu, nvidia_gpus
 from scripts.finding import FAIL, NOTE, OK, Finding, installed
+from scripts.parser import Parser
 
 # Lightning-AI/pytorch-lightning#21691
 COMPROMISED = {"lightning": {"2.6.2", "2.6.3"}, "pytorch-lightning": {"2.6.2", "2.6.3"}}
@@ -133,7 +133,7 @@ def examine() -> list[Finding]:
 
 def main(argv: Sequence[str]) -> int:
     """Prints the report; 1 where training cannot work, or not on the GPU that is there."""
-    parser = argparse.ArgumentParser("gpu-learning doctor", description=__doc__)
+    parser = Parser("gpu-learning doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON document")
     arguments = parser.parse_args(argv[1:])
     findings = examine()

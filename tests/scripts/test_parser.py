@@ -14,6 +14,8 @@ import pytest
         ("config explian", "there is no 'explian'; did you mean explain?"),
         ("demo --data zzz", "--data: there is no 'zzz'; choose from digits, mnist"),
         ("serve --prot=3", "there is no option --prot; did you mean --port?"),
+        ("doctor --jsn", "there is no option --jsn; did you mean --json?\n"),
+        ("doctor x", "unexpected argument 'x'\n"),
         ("chat --zzzzz", "there is no option --zzzzz\n"),
         (
             "import a.pth --model M --name n --modle.num_classes=3",
