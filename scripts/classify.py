@@ -8,6 +8,7 @@ from pathlib import Path
 from inference import Classifier, Prediction, load
 from inference.images.classifier import find_images
 from inference.images.inputs import DIGITS
+from inference.images.preprocessing import SUFFIXES
 from inference.manifest import read_manifest, usage
 from scripts.parser import Parser
 
@@ -16,12 +17,13 @@ def main(argv: Sequence[str]) -> int:
     """Prints a prediction for each file; 1 if a file could not be read, 0 otherwise."""
     parser = Parser(
         "gpu-learning classify",
+        usage="gpu-learning classify [OPTIONS] MODEL IMAGE [IMAGE ...]",
         description="Says which of the model's classes each image shows. Folders are walked. For a "
         "model of digits, dark ink on a light ground and light on dark are told apart by the edge "
         "of the image.",
     )
-    parser.add_argument("model", type=Path, help="models/NAME")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="file or folder")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="models/NAME")
+    parser.add_argument("images", type=Path, nargs="*", metavar="IMAGE", help="file or folder")
     parser.add_argument("--runtime", help="exported format to run; the best by default")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
@@ -29,6 +31,14 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args(argv[1:])
+    first = arguments.model
+    if first.suffix.lower() in SUFFIXES and not first.is_dir():
+        parser.error(
+            f"{first} is named like an image; the first argument is a model's folder, and images "
+            f"follow it: gpu-learning classify models/NAME {first}"
+        )
+    if not arguments.images:
+        parser.error("the following arguments are required: IMAGE")
     manifest = read_manifest(arguments.model)
     if manifest.task != "image-classification":  # a language model would take seconds to load
         raise ValueError(f"{arguments.model} is not an image classifier but {usage(manifest)}")

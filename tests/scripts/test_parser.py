@@ -24,6 +24,10 @@ import pytest
         ("generate models/x --seed q", "argument --seed: invalid int value: 'q'"),
         ("lessons hint", "the following arguments are required: lesson"),
         ("lessons run", "arguments are required: lesson (its step or name, for example 9)\n"),
+        ("classify", "arguments are required: MODEL"),
+        ("classify models/x", "arguments are required: IMAGE (file or folder)\n"),
+        ("classify logs/7.PNG", "the first argument is a model's folder, and images follow"),
+        ("classify 7.png 3.png --device cpu", "gpu-learning classify models/NAME 7.png\n"),
         ("export", "arguments are required: source (checkpoint, run folder or logs/<exp"),
     ],
 )
