@@ -98,7 +98,8 @@ class ImageDataModule(BaseImageDataModule):
             images, labels = self._prepare(train=True)
             if self.val_size >= len(labels):
                 raise ValueError(
-                    f"val_size={self.val_size} leaves none of the {len(labels)} training images"
+                    f"val_size={self.val_size} leaves none of the {len(labels)} training images; "
+                    f"take at most {len(labels) - 1}"
                 )
             order = torch.randperm(
                 len(labels), generator=torch.Generator().manual_seed(self.seed)

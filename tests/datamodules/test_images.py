@@ -131,7 +131,7 @@ def test_bad_arguments(arguments: dict, message: str) -> None:
 
 def test_val_size_that_leaves_nothing() -> None:
     data = DigitsDataModule(val_size=1437)
-    with pytest.raises(ValueError, match="leaves none"):
+    with pytest.raises(ValueError, match="none of the 1437 training images; take at most 1436"):
         data.setup("fit")
 
 
