@@ -24,6 +24,11 @@ def main(argv: Sequence[str]) -> int:
     check_source(arguments.source)
 
     from exporting.commit import check_name, check_target
+
+    if arguments.name is not None:
+        check_name(arguments.name)
+        check_target(arguments.models / arguments.name)
+
     from exporting.images import check_formats, export, read_source
     from exporting.replaced import earlier_manifest
     from exporting.text import (
@@ -36,9 +41,11 @@ def main(argv: Sequence[str]) -> int:
 
     checkpoint, said = find_checkpoint(arguments.source)
     _say(f"takes {said}")
-    name = arguments.name or _experiment(checkpoint)
-    check_name(name)
-    check_target(arguments.models / name)
+    name = arguments.name
+    if name is None:
+        name = _experiment(checkpoint)
+        check_name(name)
+        check_target(arguments.models / name)
     is_text = is_text_checkpoint(checkpoint)
     if formats is None:
         formats = [*(TEXT_DEFAULT if is_text else DEFAULT)]

@@ -64,6 +64,8 @@ def test_a_closed_pipe_is_no_error() -> None:
     ("arguments", "said"),
     [
         ("export logs/none --format onx", "there is no format 'onx'; did you mean onnx? There are"),
+        ("export README.md --name ../x", "'../x' cannot name a model; letters, "),
+        ("export README.md --name x --models LICENSE", "LICENSE is a file; the models folder"),
         ("export logs/none --format x", "; there are torchscript, "),
         ("fit -c configs/digits_cnn.yaml --ckpt_path", "--ckpt_path needs a value after it: last"),
         ("test --ckpt_path -c configs/digits_cnn.yaml", "--ckpt_path needs a value after it: last"),
