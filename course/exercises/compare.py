@@ -1,11 +1,13 @@
 """The first difference between a learner's result and the expected one, in one sentence."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 RTOL, ATOL = 1e-4, 1e-5
+_FAR_BELOW = -1000.0  # of this or less, a number stands for minus infinity
 
 
 class Wrong(Exception):
@@ -88,8 +90,11 @@ def _tensors(got: Any, want: Tensor, what: str, rtol: float, atol: float) -> str
     if not wrong.any():
         return None
     index = wrong.nonzero()[0].tolist()
-    numbers = _numbers(got[tuple(index)].item(), want[tuple(index)].item())
-    return f"{what} is {numbers}, at index {index}" if index else f"{what} is {numbers}"
+    one, other = got[tuple(index)].item(), want[tuple(index)].item()
+    said = f"{what} is {_numbers(one, other)}" + (f", at index {index}" if index else "")
+    if other == -math.inf and -math.inf < one <= _FAR_BELOW:
+        said += "; a number far below the others is not minus infinity: take -math.inf"
+    return said
 
 
 def _sequences(got: Any, want: Any, what: str, rtol: float, atol: float) -> str | None:
