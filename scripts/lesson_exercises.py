@@ -40,15 +40,14 @@ def add_parsers(actions: "argparse._SubParsersAction[Parser]") -> None:
     )
     texts = {
         "start": "write the step's file with holes into your folder",
-        "hint": "show the next hint, about what check found wrong, or hint K: hint 20 K; after the "
-        "last one all of them",
+        "hint": "show the next hint, about what check found wrong",
         "solution": "show how the course solves it",
     }
     for name, text in texts.items():
         one = actions.add_parser(name, help=text, parents=[folder])
         one.add_argument("lesson", help="its step or name, for example 20 or attention")
         if name == "hint":
-            one.add_argument("number", nargs="?", type=int, metavar="K", help="one you saw, again")
+            one.add_argument("number", nargs="?", type=int, metavar="K", help="show hint K")
     some = actions.add_parser("check", help="compare what you wrote", parents=[folder])
     some.add_argument("lessons", nargs="*", help="steps or names; all that you began if none")
     some.add_argument("--json", action="store_true", help="one JSON document on standard output")
@@ -87,18 +86,19 @@ def start(lesson: Lesson, folder: Path) -> int:
 
 
 def hint(lesson: Lesson, number: int | None, folder: Path) -> int:
-    """Shows the next hint, or the one with a number; after the last one all of them.
+    """Shows the next hint, or the one with a number.
 
-    The next one is about the function that the last check found wrong, if hints tell of it.
+    The next one is about the function that the last check found wrong, if hints tell of it; of
+    those hints none is repeated. Without such a function all are, after the last one.
     """
     exercise, progress = Exercise(lesson), Progress.read(folder)
     seen, last = progress.hints.get(lesson.name, []), len(exercise.hints)
     if number is not None and not 1 <= number <= last:
         raise ValueError(f"step {lesson.step} has hints 1 to {last}, and no hint {number}")
     function = progress.wrong.get(lesson.name, "")
-    wanted = exercise.hints_about(function)
-    about = f" about {function}" if wanted and number is None else ""
-    wanted = wanted or list(range(1, last + 1))
+    told = exercise.hints_about(function)
+    about = f" about {function}" if told and number is None else ""
+    wanted = told or list(range(1, last + 1))
     if number is None:
         number = next((one for one in wanted if one not in seen), None)
     if number is not None:
@@ -108,10 +108,16 @@ def hint(lesson: Lesson, number: int | None, folder: Path) -> int:
         comma = "," if about else ""
         say(f"Hint {number} of {last}{comma}{about}: {exercise.hints[number - 1]}")
         return 0
-    for position in wanted:
-        say(f"Hint {position} of {last}: {exercise.hints[position - 1]}")
-    step = lesson.step
-    say(f"There are no more{about}; gpu-learning lessons solution {step} shows how we solve it.")
+    command, option = f"gpu-learning lessons hint {lesson.step}", _option(folder)
+    if told:
+        again = " or ".join(f"{command} {one}{option}" for one in told)
+        say(f"You have seen what hints there are{about}; {again} shows it again.")
+        say(f"What is wrong with it: gpu-learning lessons check {lesson.step}{option}")
+    else:
+        for position in wanted:
+            say(f"Hint {position} of {last}: {exercise.hints[position - 1]}")
+        say("There are no more.")
+    print(f"How we solve it: gpu-learning lessons solution {lesson.step}")
     return 0
 
 
@@ -139,7 +145,7 @@ def check_own(lessons: Sequence[Lesson], every: bool, folder: Path, as_json: boo
         digest = progress.digest(exercise)
         results.append(check(exercise, folder / exercise.file))
         if not as_json:
-            _tell(results[-1], folder)
+            _tell(results[-1], folder, progress)
         if results[-1].status == PASS:
             progress.note(exercise, digest)
         elif results[-1].status == FAIL:
@@ -160,7 +166,7 @@ def check_own(lessons: Sequence[Lesson], every: bool, folder: Path, as_json: boo
     return 0 if count[PASS] == len(results) else 1
 
 
-def _tell(result: Checked, folder: Path) -> None:
+def _tell(result: Checked, folder: Path, progress: Progress) -> None:
     lesson, option = result.exercise.lesson, _option(folder)
     if result.printed:
         print(f"{result.path.name} printed:\n{textwrap.indent(result.printed.rstrip(), '  ')}")
@@ -168,7 +174,10 @@ def _tell(result: Checked, folder: Path) -> None:
     say(f"{lesson.step} {lesson.title}: {result.status}. {result.sentence}{end}")
     for warning in result.warned:
         say(f"Warning, {result.path.name}, {warning}")
-    if result.status == FAIL:
+    told = set(result.exercise.hints_about(result.function))
+    if result.status == FAIL and told and told <= set(progress.hints.get(lesson.name, [])):
+        print(f"How we solve it: gpu-learning lessons solution {lesson.step}")
+    elif result.status == FAIL:
         print(f"A hint: gpu-learning lessons hint {lesson.step}{option}")
     sys.stdout.flush()
 
