@@ -7,6 +7,8 @@ RUNS ?= logs
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
+empty :=
+space := $(empty) $(empty)
 name := $(basename $(notdir $(LOCK)))
 # Stamps say what is installed: the core alone, or the core with the extras of this name. Another
 # lock or other extras have other stamps, so that a change installs again.
@@ -14,11 +16,19 @@ CORE := $(VENV)/.core-$(name)
 ALL := $(VENV)/.extras-$(name)-$(subst $(comma),-,$(EXTRAS))
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(LOCK) --editable
 
-.PHONY: setup demo test test-all docs notebooks lint format tensorboard lock clean
+# Names in the table of pyproject.toml. uv installs without an extra that it does not know.
+known = $(shell sed -n '/^\[project.optional-dependencies\]/,/^\[/s/^\([a-z0-9-]*\) *=.*/\1/p' pyproject.toml)
+unknown = $(filter-out $(known),$(subst $(comma),$(space),$(EXTRAS)))
+
+.PHONY: setup extras demo test test-all docs notebooks lint format tensorboard lock clean
 
 setup: $(ALL)
 
-$(CORE): pyproject.toml $(LOCK)
+extras:
+	@test -z '$(unknown)' || \
+	  { echo "there is no extra $(firstword $(unknown)); there are $(subst $(space),$(comma)$(space),$(sort $(known)))" >&2; exit 1; }
+
+$(CORE): pyproject.toml $(LOCK) | extras
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "gpu-learning needs Python 3.10 or newer; on RHEL 9: sudo dnf install python3.11, then make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \

@@ -45,3 +45,33 @@ def test_tensorboard_shows_all_runs_and_says_how_to_see_fewer(project: Path) -> 
         "tensorboard --logdir logs",
     ]
     assert warned == "there is no folder logs yet\n"
+
+
+def test_extras_are_those_of_the_project(project: Path) -> None:
+    uv = project / ".venv" / "bin" / "uv"
+    uv.write_text('#!/bin/sh\necho uv "$@"\n')
+    uv.chmod(0o755)
+    stamps = project / ".venv"
+    (stamps / ".extras-requirements-dev-foo").touch()  # from before they were checked
+    for wrong in ("foo", "dev,foo", "dev,foo,bar"):
+        command = ["make", "-s", "setup", f"EXTRAS={wrong}"]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        assert ended.returncode != 0
+        assert ended.stderr.startswith("there is no extra foo; there are clients, dev, executorch,")
+        assert ", sweep\n" in ended.stderr
+        assert not ended.stdout
+    assert not (stamps / ".extras-requirements-foo").exists()
+    said, warned = make("setup", "EXTRAS=dev,notebooks")
+    assert said.endswith("--editable .[dev,notebooks]\n")
+    assert not warned
+    assert (stamps / ".extras-requirements-dev-notebooks").is_file()
+    assert make("setup", "EXTRAS=dev,notebooks") == ("", "")
+
+
+def test_the_extras_of_setup_exist(project: Path) -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 or newer reads pyproject.toml")
+    Path("shown.mk").write_text("include Makefile\nshown:\n\t@echo '$(known):$(unknown)'\n")
+    known, _, unknown = make("-f", "shown.mk", "shown")[0].partition(":")
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert known.split() == list(declared["optional-dependencies"])
+    assert not unknown.strip()
