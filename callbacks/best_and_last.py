@@ -284,16 +284,15 @@ class BestAndLast(ModelCheckpoint):
         return waits
 
     def _write_last(self, trainer: pl.Trainer, best_too: bool = False) -> None:
-        """Writes ``last.ckpt``; where ``best.ckpt`` is of this very state, as its second name."""
+        """Writes ``last.ckpt``, as a copy of ``best.ckpt`` where that is of this very state."""
         self._written = trainer.global_step
         if trainer.fast_dev_run:
             return
         folder = Path(str(self.dirpath))
-        link_checkpoint: Any = getattr(
-            trainer.strategy.checkpoint_io, "link_checkpoint", lambda *_: False
-        )
-        alone = best_too and trainer.world_size == 1
-        if alone and link_checkpoint(Path(self.best_model_path), folder / "last.ckpt"):
+        copy = getattr(trainer.strategy.checkpoint_io, "copy_checkpoint", None)
+        alone = trainer.world_size == 1 and Path(self.best_model_path).is_file()
+        if best_too and copy is not None and alone:
+            copy(self.best_model_path, folder / "last.ckpt")
             return
         trainer.save_checkpoint(folder / "last.ckpt")
         signalled = trainer.received_sigterm or self._ctrl_c.asked

@@ -1,5 +1,6 @@
 """Progress for a pipe or a log file: one line per epoch."""
 
+import math
 import time
 from typing import Any
 
@@ -82,5 +83,6 @@ class PlainProgress(ProgressBar):
 
 
 def rounded(value: float) -> str:
-    """Four decimals; a small loss, which they would not tell from 0, with its exponent."""
-    return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
+    """Four decimals; what they would not tell from 0, and what is large, with its exponent."""
+    odd = 0 < abs(value) < 1e-3 or 1e6 <= abs(value) < math.inf
+    return f"{value:.1e}" if odd else f"{value:.4f}"

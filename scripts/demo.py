@@ -154,17 +154,20 @@ def language_model() -> list[tuple[str, str]]:
 def next_commands() -> list[tuple[str, str]]:
     """What to type after the demo, and what it does; ``make setup`` where the server is missing."""
     missing = not all(map(find_spec, ("fastapi", "uvicorn")))
+    here = Path("Makefile").is_file() and CONFIG_FOLDER.samefile("configs")
     setup = [
         (
             "make setup",
             "adds language models, export, server, kernels and sweeps",
         )
     ]
+    command = ".venv/bin/gpu-learning" if here else "gpu-learning"
+    tensorboard = "make tensorboard" if here else "tensorboard --logdir logs"
     return [
-        ("make tensorboard", "the curves of this run, at http://localhost:6006"),
-        *(setup if missing else ()),
-        (".venv/bin/gpu-learning serve models/", "draw and write: http://127.0.0.1:11434/ui"),
-        (".venv/bin/gpu-learning lessons", "the course, from the first tensor on"),
+        (tensorboard, "the curves of this run, at http://localhost:6006"),
+        *(setup if missing and here else ()),
+        (f"{command} serve models/", "draw and write: http://127.0.0.1:11434/ui"),
+        (f"{command} lessons", "the course, from the first tensor on"),
     ]
 
 

@@ -64,6 +64,7 @@ def start(lesson: Lesson, folder: Path) -> int:
     exercise = Exercise(lesson)
     path = folder / exercise.file
     option = _option(folder)
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
@@ -80,6 +81,8 @@ def start(lesson: Lesson, folder: Path) -> int:
             f"{path} cannot be written ({error.strerror}); name another folder with --folder"
         ) from error
     say(f"{path}: open it and write your code where it says YOUR CODE HERE.")
+    if new:
+        print(f"Your folder for exercises: {folder.resolve()}")
     print(f"Check it:  gpu-learning lessons check {lesson.step}{option}")
     print(f"A hint:    gpu-learning lessons hint {lesson.step}{option}")
     return 0

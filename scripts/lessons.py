@@ -111,7 +111,9 @@ def _run(lesson: Lesson, root: Path) -> int:
 
     result = run_lesson(lesson, root, reduced=False, silent=False)
     print("\n" + "\n".join(lines(result, _width())))
-    pictures = sorted((root / lesson.slug).rglob("*.png"))
+    # The mistakes first, which are what the page describes.
+    found = (root / lesson.slug).rglob("*.png")
+    pictures = sorted(found, key=lambda path: (path.name != "mistakes.png", path))
     if page and result.status != "skipped":
         print(f"\nHow to read it, from {pages.shown(page.path)}:")
         _say(page.reading)

@@ -4,7 +4,6 @@ import glob
 import io
 import os
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +43,17 @@ class DurableCheckpointIO(TorchCheckpointIO):
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        target = Path(path).absolute()
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
+        self._put(Path(path).absolute(), buffer.getbuffer())
+
+    def copy_checkpoint(self, source: str | Path, target: str | Path) -> None:
+        """Writes a checkpoint once more, without building it a second time."""
+        self._put(Path(target).absolute(), memoryview(Path(source).read_bytes()))
+
+    def _put(self, target: Path, data: memoryview) -> None:
         try:
-            self._write(target, buffer.getbuffer())
+            self._write(target, data)
         except OSError as error:
             raise ValueError(
                 f"{target.name} cannot be written to {target.parent} ({error.strerror}); a "
@@ -56,28 +61,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
                 "name another folder with --trainer.logger.init_args.save_dir"
             ) from error
 
-    def link_checkpoint(self, written: Path, target: Path) -> bool:
-        """Puts a checkpoint that this object has just written under a second name.
-
-        One file has both names until either is written again. False where the file system has no
-        hard links, or the checkpoint is not a file: then nothing was done.
-        """
-        try:
-            self._replace(target, lambda temporary: os.link(written, temporary))
-        except OSError:
-            return False
-        return True
-
     def _write(self, target: Path, data: memoryview) -> None:
-        def write(temporary: Path) -> None:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-
-        self._replace(target, write)
-
-    def _replace(self, target: Path, make: Callable[[Path], None]) -> None:
         folder = target.parent
         if target not in self._begun:
             folder.mkdir(parents=True, exist_ok=True)
@@ -85,9 +69,11 @@ class DurableCheckpointIO(TorchCheckpointIO):
                 left.unlink()
         temporary = folder / f".{target.name}.{uuid.uuid4().hex}{SUFFIX}"
         try:
-            make(temporary)
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(temporary, target)
-            temporary.unlink(missing_ok=True)  # stays where target is a name of this file already
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

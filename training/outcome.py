@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 _MARGIN = 0.05
 # Of the loss of guesses; the last batch of a net that guesses may be a little easier.
 _SHARE = 0.95
+_FEW = 10  # optimizer steps after which nothing can be said of a learning rate
 # A learning rate that is rarely too large.
 _SMALL = 1e-4
 
@@ -31,6 +32,22 @@ def learned_nothing(trainer: pl.Trainer, model: pl.LightningModule) -> str:
     if accuracy is not None and accuracy > 1 / choices + _MARGIN:
         return ""
     scored = "" if accuracy is None else f" with val/acc {accuracy:.4f}"
+    keeper = trainer.checkpoint_callback
+    name, best = getattr(keeper, "monitor", None), getattr(keeper, "best_model_score", None)
+    bound = {"val/acc": 1 / choices + _MARGIN, "val/loss": -_SHARE * math.log(choices)}.get(name)
+    sign = -1 if name == "val/loss" else 1
+    if bound is not None and best is not None and name in metrics and sign * best > bound:
+        return (
+            f"this run diverged: {name} was {float(best):.4f} at its best and is "
+            f"{metrics[name]:.4f} at its end; best.ckpt is from before, and "
+            "a smaller learning rate may stay there"
+        )
+    if trainer.global_step < _FEW:
+        steps = f"{trainer.global_step} optimizer step{'s' * (trainer.global_step != 1)}"
+        return (
+            f"this run learned nothing in {steps}; train longer (--trainer.max_epochs), or with "
+            "smaller batches (--data.init_args.batch_size)"
+        )
     return (
         f"this run learned nothing: train/loss {losses['train/loss']:.4f}{scored} at its end is no "
         f"better than guesses among {choices} {'classes' if classes else 'tokens'}; "

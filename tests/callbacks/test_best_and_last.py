@@ -157,13 +157,13 @@ def test_a_run_resumes_where_it_ended(
 
 
 @pytest.mark.parametrize("validates", [False, True])
-def test_a_state_that_is_best_and_last_is_one_file(tmp_path: Path, validates: bool) -> None:
+def test_a_state_that_is_best_and_last_is_built_once(tmp_path: Path, validates: bool) -> None:
     """Without a validation; after one the state is no longer what was kept as the best."""
     options = {"validates": validates, "num_sanity_val_steps": 0}
     fit(tmp_path / "two", **options)
     fit(tmp_path / "one", plugins=[DurableCheckpointIO()], max_epochs=2, **options)
     files = [tmp_path / "one" / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")]
-    assert files[0].samefile(files[1]) is not validates
+    assert (files[0].read_bytes() == files[1].read_bytes()) is not validates
     fit(tmp_path / "one", plugins=[DurableCheckpointIO()], ckpt_path=files[1], **options)
     for name in ("best", "last"):
         ours, theirs = load(tmp_path / "one", name), load(tmp_path / "two", name)

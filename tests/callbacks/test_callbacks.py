@@ -1,5 +1,6 @@
 """The callbacks in real runs of a small net on the embedded digits."""
 
+import math
 import random
 import re
 from pathlib import Path
@@ -25,6 +26,7 @@ from callbacks import (
 )
 from callbacks.confusion_matrix import confusion_figure
 from callbacks.filters import filter_images
+from callbacks.plain_progress import rounded
 from datamodules import DigitsDataModule
 from lightning_modules import MNISTMLP
 from lightning_modules.evaluate import evaluate
@@ -295,6 +297,14 @@ def test_plain_progress_tells_a_small_loss_from_0(
 
     trainer(PlainProgress(), max_epochs=1).fit(Tiny(), datamodule=DigitsDataModule())
     assert re.search(r"train/loss \d\.\de-09 ", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(1.1e36, "1.1e+36"), (1e6, "1.0e+06"), (-999999.0, "-999999.0000"), (math.inf, "inf")],
+)
+def test_a_large_number_has_its_exponent(value: float, said: str) -> None:
+    assert rounded(value) == said
 
 
 def test_plain_progress_repeats_no_old_validation(

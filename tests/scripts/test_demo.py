@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from scripts.demo import refuse_foreign
+from scripts.demo import next_commands, refuse_foreign
 from tests.helpers.commands import bad
 
 
@@ -16,6 +16,18 @@ def digit(folder: Path, index: int) -> Path:
     return path
 
 
+def test_the_next_commands_are_those_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    assert next_commands()[0][0] == "make tensorboard"
+    assert ".venv/bin/gpu-learning lessons" in [command for command, _ in next_commands()]
+    monkeypatch.chdir(tmp_path)
+    assert [command.split()[0] for command, _ in next_commands()] == [
+        *("tensorboard", "gpu-learning", "gpu-learning")
+    ]
+
+
 @pytest.mark.slow
 def test_demo_trains_tests_and_shows(gpu_learning, workplace: Path, device: str) -> None:
     code, out, err = gpu_learning("demo")
@@ -23,7 +35,7 @@ def test_demo_trains_tests_and_shows(gpu_learning, workplace: Path, device: str)
     accuracy = float(out.split("test accuracy")[1].split("%")[0].strip(" │┃|"))
     assert accuracy >= 98.5
     assert "52,138" in out
-    assert ".venv/bin/gpu-learning serve models/" in out
+    assert " gpu-learning serve models/" in out
     picture = workplace / "logs" / "demo" / "predictions.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     # The model is there to be used, and another demo replaces its own.

@@ -29,6 +29,7 @@ def test_a_learners_way(gpu_learning, workplace: Path) -> None:
     code, out, _ = gpu_learning("lessons", "start", "tensors")
     assert code == 0
     assert f"{FILE}: open it and write your code" in out
+    assert f"Your folder for exercises: {workplace / 'exercises'}\n" in out
     assert FILE.read_text() == TENSORS.starter
     code, out, _ = gpu_learning("lessons", "check", "4")
     assert code == 1

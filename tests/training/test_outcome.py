@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from callbacks import BestAndLast
 from lightning_modules import MNISTCNN, LineRegressor, MiniGPT
 from training.outcome import learned_nothing
 
@@ -18,7 +19,9 @@ GPT = MiniGPT(vocab_size=23)
 def end(lr: float = 100, **metrics: float) -> Any:
     named = {name.replace("_", "/"): torch.tensor(value) for name, value in metrics.items()}
     adam = torch.optim.Adam(nn.Linear(1, 1).parameters(), lr=lr)
-    return SimpleNamespace(callback_metrics=named, optimizers=[adam])
+    return SimpleNamespace(
+        callback_metrics=named, optimizers=[adam], global_step=100, checkpoint_callback=None
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,31 @@ def test_a_run_that_learned_nothing(model: Any, metrics: dict[str, float], said:
     assert said in sentence
     assert sentence.endswith("ten times smaller than 100, or more steps if there were few")
     assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("monitor", "best", "said"),
+    [
+        ("val/acc", 0.94, "this run diverged: val/acc was 0.9400 at its best and is 0.0778 at"),
+        ("val/acc", 0.11, "this run learned nothing"),
+        ("val/loss", 0.4, "this run diverged: val/loss was 0.4000 at its best and is 2.3300 at"),
+        ("val/loss", 2.29, "this run learned nothing"),
+        ("test/acc", 0.94, "this run learned nothing"),
+    ],
+)
+def test_what_was_learned_and_lost_is_told(monitor: str, best: float, said: str) -> None:
+    trainer = end(train_loss=2.31, val_acc=0.0778, val_loss=2.33)
+    trainer.checkpoint_callback = BestAndLast(monitor)
+    trainer.checkpoint_callback.best_model_score = torch.tensor(best)
+    assert said in learned_nothing(trainer, CNN)
+
+
+def test_few_steps_are_what_is_to_blame() -> None:
+    trainer = end(train_loss=2.31, val_acc=0.0778)
+    trainer.global_step = 1
+    sentence = learned_nothing(trainer, CNN)
+    assert "this run learned nothing in 1 optimizer step; train longer" in sentence
+    assert "learning rate" not in sentence
 
 
 @pytest.mark.parametrize(
