@@ -33,7 +33,8 @@ def learned_nothing(trainer: pl.Trainer, model: pl.LightningModule) -> str:
         return ""
     scored = "" if accuracy is None else f" with val/acc {accuracy:.4f}"
     keeper = trainer.checkpoint_callback
-    name, best = getattr(keeper, "monitor", None), getattr(keeper, "best_model_score", None)
+    name = str(getattr(keeper, "monitor", None))
+    best = getattr(keeper, "best_model_score", None)
     bound = {"val/acc": 1 / choices + _MARGIN, "val/loss": -_SHARE * math.log(choices)}.get(name)
     sign = -1 if name == "val/loss" else 1
     if bound is not None and best is not None and name in metrics and sign * best > bound:
