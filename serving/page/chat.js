@@ -28,6 +28,8 @@ async function meet() {
   try {
     Object.assign(mine, await describe(known.get(name), stop.signal));
     $("context").textContent = mine.about;
+    // Without a template a system message would be glued to the text that is continued.
+    $("system").closest("label").hidden = !mine.answers;
     offer();
     // An empty prompt loads a model, as Ollama has it.
     await ask("api/generate", { model: name }, stop.signal);
@@ -209,7 +211,7 @@ async function send(prompt) {
   const mine = (talk.now = new AbortController());
   const first = new AbortController();
   const question = { role: "user", content: text };
-  const system = $("system").value;
+  const system = $("system").closest("label").hidden ? "" : $("system").value;
   const messages = [
     ...(system.trim() ? [{ role: "system", content: system }] : []),
     ...talk.messages,

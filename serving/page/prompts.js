@@ -11,8 +11,8 @@ const QUESTIONS = ["What is a GPU?", "Explain a tensor in one sentence."];
 const BEGINNINGS = ["Once upon a time", "The meaning of life is"];
 
 /**
- * What /api/show tells of `model`, an entry of /api/tags: `about` in a sentence, `alphabet` where its
- * tokens are characters, and `examples`, empty for such a model.
+ * What /api/show tells of `model`, an entry of /api/tags: `about` in a sentence, `answers` where it
+ * converses, `alphabet` where its tokens are characters, and `examples`, empty for such a model.
  */
 export async function describe(model, signal) {
   const show = async (verbose) =>
@@ -25,13 +25,13 @@ export async function describe(model, signal) {
   const answers = template.replace(/\{\{.*?\}\}/gs, "").trim() !== "";
   const { context_length: context, parameter_size: parameters } = model.details;
   const name = model.name.replace(/:latest$/, "");
-  const does = answers ? "answers" : "continues a text and does not converse";
+  const does = answers ? "answers" : "continues the text above and does not converse";
   const unit = alphabet ? "characters" : "tokens";
   const about =
     `${name}, a model of ${parameters} parameters, ${does}. ` +
     `It sees the last ${context.toLocaleString("en")} ${unit}` +
     (alphabet ? ` and knows ${alphabet.length}: ${characters(alphabet)}.` : ".");
-  return { about, alphabet, examples: alphabet ? [] : answers ? QUESTIONS : BEGINNINGS };
+  return { about, answers, alphabet, examples: alphabet ? [] : answers ? QUESTIONS : BEGINNINGS };
 }
 
 /**

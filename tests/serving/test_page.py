@@ -166,7 +166,9 @@ def test_a_finger_draws_on_a_phone(visit, url: str) -> None:
 def test_a_message_is_answered_token_by_token(visit, url: str, models: Path) -> None:
     page = visit(url)
     says(page, "#text-model", "mini_gpt")
+    says(page, "#context", "continues the text above and does not converse")
     page.get_by_text("Settings").click()
+    assert page.locator("#system").is_hidden()  # it would be glued to the text
     page.fill("#num_predict", "24")
     page.fill("#message", "the cat")
     for wrong in ("-3", "6"):
