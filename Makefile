@@ -28,6 +28,10 @@ extras:
 	@test -z '$(unknown)' || \
 	  { echo "there is no extra $(firstword $(unknown)); there are $(subst $(space),$(comma)$(space),$(sort $(known)))" >&2; exit 1; }
 
+# Of a lock that is not there.
+%.lock:
+	@echo "there is no $@; there are $(wildcard *.lock)" >&2; exit 1
+
 $(CORE): pyproject.toml $(LOCK) | extras
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "gpu-learning needs Python 3.10 or newer; on RHEL 9: sudo dnf install python3.11, then make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }

@@ -137,7 +137,7 @@ def _folder_meant(models: Path) -> str:
     names = {path.parents[1].name for path in models.parent.glob(f"*/*/{MANIFEST}")}
     if near := get_close_matches(models.name, sorted(names), n=1):
         return f"did you mean {models.with_name(near[0])}{os.sep}?"
-    return "gpu-learning export writes models to models/"
+    return f"gpu-learning export writes models to models/ (the current folder is {Path.cwd()})"
 
 
 def read_keys(path: Path) -> tuple[str, ...]:

@@ -47,6 +47,14 @@ def test_tensorboard_shows_all_runs_and_says_how_to_see_fewer(project: Path) -> 
     assert warned == "there is no folder logs yet\n"
 
 
+def test_a_lock_is_there(project: Path) -> None:
+    command = ["make", "-s", "setup", "LOCK=no.lock"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode != 0
+    assert ended.stderr.startswith("there is no no.lock; there are ")
+    assert "requirements.lock" in ended.stderr.splitlines()[0]
+
+
 def test_extras_are_those_of_the_project(project: Path) -> None:
     uv = project / ".venv" / "bin" / "uv"
     uv.write_text('#!/bin/sh\necho uv "$@"\n')
