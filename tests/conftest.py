@@ -134,8 +134,10 @@ def workplace(
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     levels = {logger: logger.level for logger in map(logging.getLogger, LIGHTNING_LOGGERS)}
+    interrupt = signal.getsignal(signal.SIGINT)
     with visible_gpus(GPUS if request.node.get_closest_marker("gpu") else 0):
         yield tmp_path
+    signal.signal(signal.SIGINT, interrupt)  # Lightning ignores Ctrl-C once it has ended a fit
     torch.set_num_threads(threads)
     for logger, level in levels.items():  # benchmarks silence them for their process
         logger.setLevel(level)
