@@ -81,6 +81,9 @@ def test_a_net_computes_the_same(calls: list[str], switches: dict, replaced: dic
     ids, targets = ids_and_targets()
     names, logits, loss = list(net.state_dict()), net(ids), net(ids, targets)
     with_loss = switches.get("tied", False) or not switches.get("bias", True)
+    everything = replaced | {"cross_entropy": int(with_loss)}
+    everything |= {"residual_norm": int(switches.get("pre_norm", False))}
+    assert Kernels(net, "own_ops").replaced == everything
     only = [name for name, count in replaced.items() if count] + ["cross_entropy"] * with_loss
     kernels = Kernels(net, "own_ops", only)
     assert kernels.replaced == {name: (replaced | {"cross_entropy": 1})[name] for name in only}
