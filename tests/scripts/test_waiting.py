@@ -18,7 +18,7 @@ def answered(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 def test_the_import_of_torch_is_announced_once_on_standard_error() -> None:
     ended = answered("fit", "--help")
     assert ended.stderr == f"{SENTENCE}\n"
-    assert ended.stdout.startswith("usage: -c [options] fit [-c CONFIG]")  # python -c is the program
+    assert ended.stdout.startswith("usage: -c [options] fit [-c CONFIG]")  # by python -c
 
 
 def test_the_second_of_several_processes_says_nothing() -> None:
